@@ -43,8 +43,8 @@ fn set(options: &mut GenerationOptions, name: &str, value: &Value) -> Result<(),
     match name {
         // -1 has no limit, -2 fills the context, and 0 counts as no limit, too.
         "num_predict" => {
-            let has_limit = value.as_f64().is_none_or(|n| n > 0.0);
-            let n_tokens = if has_limit { options::count(value)? } else { usize::MAX };
+            let is_unlimited = value.as_f64().is_some_and(|n| n <= 0.0 && n.fract() == 0.0);
+            let n_tokens = if is_unlimited { usize::MAX } else { options::count(value)? };
             options.limits.max_new_tokens = n_tokens;
         }
         "num_ctx" => options.limits.max_context_tokens = Some(options::count(value)?).filter(|n| *n > 0),
@@ -103,6 +103,10 @@ mod tests {
                 applied(&json!({"num_predict": unlimited})).unwrap().limits.max_new_tokens,
                 usize::MAX
             );
+        }
+        assert_eq!(applied(&json!({"num_predict": -1.0})).unwrap().limits.max_new_tokens, usize::MAX);
+        for no_count in [json!(-0.5), json!(-1e-100), json!("7")] {
+            assert!(applied(&json!({"num_predict": no_count})).is_err(), "{no_count}");
         }
         let off = applied(&json!({"repeat_last_n": 0, "repeat_penalty": 1.3})).unwrap();
         assert_eq!(off.sampling.repetition_penalty, 1.0);
