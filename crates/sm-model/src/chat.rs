@@ -31,6 +31,7 @@ use crate::tokenizer::{Guard, GuardedText, TokenizerError, Vocabulary};
 mod content;
 mod message;
 mod model_templates;
+mod operands;
 mod python;
 mod renderer;
 mod strftime;

@@ -89,7 +89,8 @@ impl SamplingDefaults {
             top_k: top_k.map(|top_k| top_k.max(0.0) as usize),
             top_p: top_p.within(is_fraction, "between 0 and 1")?,
             min_p: min_p.within(is_fraction, "between 0 and 1")?,
-            repetition_penalty: repetition_penalty.within(|value| value > 0.0, "more than 0")?,
+            repetition_penalty: repetition_penalty
+                .within(|value| (0.01..=100.0).contains(&value), "between 0.01 and 100")?,
         })
     }
 }

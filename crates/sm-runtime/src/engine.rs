@@ -3,6 +3,7 @@
 mod active_request;
 mod admission;
 mod advice;
+mod ahead;
 mod batch;
 mod builder;
 mod choice_drafts;

@@ -1,5 +1,6 @@
 //! A fake executor whose pages hold the tokens themselves, for testing the layers above executors.
 
+mod in_flight;
 mod states;
 mod watched;
 
@@ -19,6 +20,7 @@ use crate::LoadedModel;
 use crate::grammar::Grammars;
 use states::FakeStates;
 
+pub(crate) use in_flight::two_in_flight;
 pub(crate) use watched::{failing, losing, watched};
 
 /// The characters of the fake model's vocabulary.

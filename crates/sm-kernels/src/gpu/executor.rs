@@ -1,5 +1,6 @@
 //! The executor: a step is one command buffer with one pass, or one for each layer if it is long.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -24,6 +25,9 @@ use crate::plan::{
 /// Bytes of pages that are read at a time.
 const PAGES_BYTES: u64 = 16 << 20;
 
+/// Steps under way: one is computed while the host reads the results of the one before.
+const MAX_IN_FLIGHT: usize = 2;
+
 /// Rows from which on each layer is a submission.
 const LONG_STEP: u32 = 64;
 
@@ -41,19 +45,27 @@ pub(crate) struct GpuExecutor {
     program: Program,
     /// None without logits.
     arg_max: Option<ArgMax>,
-    results: Readback,
+    /// For each step under way; those not in use.
+    results: Vec<StepResults>,
     pages: Readback,
     /// What the caller brings, with padding.
     input: Vec<f32>,
-    submitted: Option<Submitted>,
-    outputs: Vec<OutputRow>,
+    submitted: VecDeque<Submitted>,
     profiler: Option<Profiler>,
+}
+
+/// Where the results of a step go, and what they are.
+#[derive(Debug)]
+struct StepResults {
+    memory: Readback,
+    outputs: Vec<OutputRow>,
 }
 
 /// A step that was not waited for.
 #[derive(Debug)]
 struct Submitted {
     submission: wgpu::SubmissionIndex,
+    to: StepResults,
     results: Results,
     /// Operations that it has.
     n_ops: usize,
@@ -79,7 +91,11 @@ impl GpuExecutor {
             .map(|logits| ArgMax::new(&gpu, program.buffer(logits), plan.vocab_size(), limits.max_outputs));
         let page_bytes = kv.page_bytes() as u64;
         let pages = Readback::new(&gpu, (PAGES_BYTES / page_bytes.max(1)).max(1) * page_bytes)?;
-        let results = Readback::new(&gpu, result_bytes(plan, limits.max_outputs))?;
+        let results = (0..MAX_IN_FLIGHT).map(|_| {
+            let memory = Readback::new(&gpu, result_bytes(plan, limits.max_outputs))?;
+            Ok(StepResults { memory, outputs: Vec::with_capacity(limits.max_outputs) })
+        });
+        let results = results.collect::<Result<_, PrepareError>>()?;
         gpu.check_loading()?;
         let info = ExecutorInfo {
             kernels: format!("gpu {}", gpu.adapter),
@@ -103,8 +119,7 @@ impl GpuExecutor {
             results,
             pages,
             input: Vec::new(),
-            submitted: None,
-            outputs: Vec::with_capacity(limits.max_outputs),
+            submitted: VecDeque::with_capacity(MAX_IN_FLIGHT),
             profiler: None,
         })
     }
@@ -127,29 +142,31 @@ impl GpuExecutor {
         bytes.len() as u64
     }
 
-    /// Records operations into a command buffer with one pass, and the search for the arg-max if `logits` says so. Returns the number
-    /// of dispatches.
+    /// A command buffer to record into.
+    fn encoder(&self) -> wgpu::CommandEncoder {
+        self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
+    }
+
+    /// Records operations as one pass, and the search for the arg-max if `logits` says so. Returns the number of dispatches.
     fn record(
         &self,
+        encoder: &mut wgpu::CommandEncoder,
         operations: Range<usize>,
         extents: &Extents,
         logits: LogitsWanted,
-    ) -> (wgpu::CommandEncoder, u64) {
-        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    ) -> u64 {
         let n_timed = match &self.profiler {
             None => 0,
-            Some(profiler) => self.record_timed(&mut encoder, operations.clone(), extents, profiler),
+            Some(profiler) => self.record_timed(encoder, operations.clone(), extents, profiler),
         };
-        let mut recorder = Recorder::begin(&mut encoder, None);
+        let mut recorder = Recorder::begin(encoder, None);
         if self.profiler.is_none() {
             self.program.record(&mut recorder, operations, extents);
         }
         if let (LogitsWanted::ArgMax, Some(arg_max)) = (logits, &self.arg_max) {
             arg_max.record(&mut recorder, extents);
         }
-        let n_dispatches = n_timed + recorder.n_dispatches;
-        drop(recorder);
-        (encoder, n_dispatches)
+        n_timed + recorder.n_dispatches
     }
 
     /// Records each operation as a pass of its own, for its time.
@@ -169,21 +186,27 @@ impl GpuExecutor {
     }
 
     /// The operations that the outputs of a step need.
-    fn operations(&self) -> Range<usize> {
+    fn operations(&self, outputs: &[OutputRow]) -> Range<usize> {
         let is_hidden = |output: &OutputRow| output.wanted == Wanted::Hidden;
-        let is_short = !self.outputs.is_empty() && self.outputs.iter().all(is_hidden);
+        let is_short = !outputs.is_empty() && outputs.iter().all(is_hidden);
         0..if is_short { self.program.n_hidden_ops } else { self.program.n_ops() }
     }
 
     /// Submits the layers of a long step, each for itself, and returns the operations that remain: Windows resets a GPU that
     /// computes for two seconds. A step of few rows has one submission. Adds the dispatches to `traffic`.
-    fn submit_layers(&self, extents: &Extents, traffic: &mut Traffic) -> Range<usize> {
-        let Range { mut start, end } = self.operations();
+    fn submit_layers(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        operations: Range<usize>,
+        extents: &Extents,
+        traffic: &mut Traffic,
+    ) -> Range<usize> {
+        let Range { mut start, end } = operations;
         if LONG_STEP <= extents.n_tokens {
             for &next in self.plan.layer_starts.iter().filter(|next| **next < end) {
-                let (encoder, n_dispatches) = self.record(start..next, extents, LogitsWanted::Nothing);
-                traffic.n_dispatches += n_dispatches;
-                self.gpu.queue.submit([encoder.finish()]);
+                traffic.n_dispatches += self.record(encoder, start..next, extents, LogitsWanted::Nothing);
+                let layer = std::mem::replace(encoder, self.encoder());
+                self.gpu.queue.submit([layer.finish()]);
                 start = next;
             }
         }
@@ -191,8 +214,13 @@ impl GpuExecutor {
     }
 
     /// Records the copies of what is wanted.
-    fn record_results(&self, encoder: &mut wgpu::CommandEncoder, logits: LogitsWanted) -> Results {
-        let n_rows = self.outputs.len() as u64;
+    fn record_results(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        to: &StepResults,
+        logits: LogitsWanted,
+    ) -> Results {
+        let n_rows = to.outputs.len() as u64;
         let whole = |buffer: BufferId| {
             (self.program.buffer(buffer), n_rows * 4 * stride(self.plan.buffer(buffer).width) as u64)
         };
@@ -204,14 +232,49 @@ impl GpuExecutor {
             LogitsWanted::All => self.plan.logits.map(whole),
         };
         let is_hidden = |output: &OutputRow| output.wanted == Wanted::Hidden;
-        let hidden = self.plan.hidden.filter(|_| self.outputs.iter().any(is_hidden)).map(whole);
+        let hidden = self.plan.hidden.filter(|_| to.outputs.iter().any(is_hidden)).map(whole);
         let mut at = 0;
         for (from, n_bytes) in [from_logits, hidden].into_iter().flatten() {
-            encoder.copy_buffer_to_buffer(from, 0, self.results.buffer(), at, n_bytes);
+            encoder.copy_buffer_to_buffer(from, 0, to.memory.buffer(), at, n_bytes);
             at += n_bytes;
         }
         let bytes = |copied: Option<(&wgpu::Buffer, u64)>| copied.map_or(0, |(_, n_bytes)| n_bytes);
         Results { logits, logits_bytes: bytes(from_logits), hidden_bytes: bytes(hidden) }
+    }
+
+    /// Starts a step; if it `follows`, with the tokens that the step before it names.
+    fn start(&mut self, batch: &StepBatch<'_>, follows: bool) -> Result<(), ExecError> {
+        if self.submitted.len() >= self.max_in_flight() {
+            return Err(ExecError::OutOfTurn);
+        }
+        self.gpu.check()?;
+        // What is sent arrives before the step's own commands, and after those of the step before.
+        let extents = self.tables.set(&self.gpu, batch)?;
+        if let Some(profiler) = &mut self.profiler {
+            profiler.begin_step(&self.plan, batch, self.limits.kv_dtype);
+        }
+        let input_bytes = self.send_input(batch);
+        let mut to = self.results.pop().ok_or(ExecError::OutOfTurn)?;
+        to.outputs.clear();
+        to.outputs.extend_from_slice(batch.outputs);
+        let logits = LogitsWanted::of(&to.outputs);
+        let mut traffic = Traffic { sent_bytes: self.tables.sent_bytes + input_bytes, ..Traffic::default() };
+        let mut encoder = self.encoder();
+        if let (true, Some(arg_max)) = (follows, &self.arg_max) {
+            arg_max.copy_tokens(&mut encoder, &self.tables, extents.n_tokens);
+        }
+        let operations = self.operations(&to.outputs);
+        let last = self.submit_layers(&mut encoder, operations, &extents, &mut traffic);
+        let n_ops = last.end;
+        traffic.n_dispatches += self.record(&mut encoder, last, &extents, logits);
+        let results = self.record_results(&mut encoder, &to, logits);
+        traffic.read_bytes = results.n_bytes();
+        if let Some(profiler) = &self.profiler {
+            profiler.record_stamps(&mut encoder, n_ops);
+        }
+        let submission = self.gpu.queue.submit([encoder.finish()]);
+        self.submitted.push_back(Submitted { submission, to, results, n_ops, traffic });
+        Ok(())
     }
 
     /// Runs operations and reads what they left in a buffer of activations, without padding.
@@ -225,7 +288,8 @@ impl GpuExecutor {
         let n_bytes = 4 * stride(decl.width) as u64 * u64::from(extents.of(decl.rows));
         let copy = Readback::new(&self.gpu, n_bytes)
             .map_err(|_| ExecError::OutOfMemory { needed_bytes: n_bytes as usize })?;
-        let (mut encoder, _) = self.record(operations, extents, LogitsWanted::Nothing);
+        let mut encoder = self.encoder();
+        self.record(&mut encoder, operations, extents, LogitsWanted::Nothing);
         if n_bytes > 0 {
             encoder.copy_buffer_to_buffer(self.program.buffer(out), 0, copy.buffer(), 0, n_bytes);
         }
@@ -262,43 +326,36 @@ impl Executor for GpuExecutor {
     }
 
     fn submit(&mut self, batch: &StepBatch<'_>) -> Result<(), ExecError> {
-        if self.submitted.is_some() {
+        self.start(batch, false)
+    }
+
+    fn submit_next(&mut self, batch: &StepBatch<'_>) -> Result<(), ExecError> {
+        let names_tokens = |step: &Submitted| {
+            step.results.logits == LogitsWanted::ArgMax && step.to.outputs.len() == batch.tokens.len()
+        };
+        if !self.submitted.back().is_some_and(names_tokens) {
             return Err(ExecError::OutOfTurn);
         }
-        self.gpu.check()?;
-        let extents = self.tables.set(&self.gpu, batch)?;
-        if let Some(profiler) = &mut self.profiler {
-            profiler.begin_step(&self.plan, batch, self.limits.kv_dtype);
-        }
-        let input_bytes = self.send_input(batch);
-        self.outputs.clear();
-        self.outputs.extend_from_slice(batch.outputs);
-        let logits = LogitsWanted::of(&self.outputs);
-        let mut traffic = Traffic { sent_bytes: self.tables.sent_bytes + input_bytes, ..Traffic::default() };
-        let last = self.submit_layers(&extents, &mut traffic);
-        let n_ops = last.end;
-        let (mut encoder, n_dispatches) = self.record(last, &extents, logits);
-        traffic.n_dispatches += n_dispatches;
-        let results = self.record_results(&mut encoder, logits);
-        traffic.read_bytes = results.n_bytes();
-        if let Some(profiler) = &self.profiler {
-            profiler.record_stamps(&mut encoder, n_ops);
-        }
-        let submission = self.gpu.queue.submit([encoder.finish()]);
-        self.submitted = Some(Submitted { submission, results, n_ops, traffic });
-        Ok(())
+        self.start(batch, true)
+    }
+
+    fn max_in_flight(&self) -> usize {
+        // The time stamps are of one step.
+        if self.profiler.is_some() { 1 } else { MAX_IN_FLIGHT }
     }
 
     fn wait(&mut self, output: &mut StepOutput) -> Result<(), ExecError> {
         output.clear();
-        let step = self.submitted.take().ok_or(ExecError::OutOfTurn)?;
-        let Submitted { submission, results, n_ops, traffic } = &step;
-        self.results.read(&self.gpu, submission, results.n_bytes(), |bytes| {
-            results.read(&self.plan, &self.outputs, bytes, output);
-        })?;
+        let step = self.submitted.pop_front().ok_or(ExecError::OutOfTurn)?;
+        let Submitted { submission, to, results, n_ops, traffic } = step;
+        let read = to.memory.read(&self.gpu, &submission, results.n_bytes(), |bytes| {
+            results.read(&self.plan, &to.outputs, bytes, output);
+        });
+        self.results.push(to);
+        read?;
         match &mut self.profiler {
             None => Ok(()),
-            Some(profiler) => profiler.end_step(&self.gpu, submission, *n_ops, *traffic),
+            Some(profiler) => profiler.end_step(&self.gpu, &submission, n_ops, traffic),
         }
     }
 
@@ -315,7 +372,7 @@ impl Executor for GpuExecutor {
 
     fn copy_pages(&mut self, from_to: &[(PageId, PageId)]) -> Result<(), ExecError> {
         self.kv.check(from_to.iter().flat_map(|&(from, to)| [from, to]))?;
-        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut encoder = self.encoder();
         from_to.iter().for_each(|&(from, to)| self.kv.copy_page(&mut encoder, from, to));
         self.gpu.queue.submit([encoder.finish()]);
         self.gpu.check()
@@ -333,8 +390,7 @@ impl Executor for GpuExecutor {
         }
         let at_once = self.pages.n_bytes() as usize / page_bytes;
         for (pages, bytes) in pages.chunks(at_once).zip(bytes.chunks_mut(at_once * page_bytes)) {
-            let mut encoder =
-                self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let mut encoder = self.encoder();
             for (index, page) in pages.iter().enumerate() {
                 let at = (index * page_bytes) as u64;
                 self.kv.read_page(&mut encoder, *page, self.pages.buffer(), at);
@@ -359,7 +415,7 @@ impl Executor for GpuExecutor {
         batch: &StepBatch<'_>,
         visit: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), ExecError> {
-        if self.submitted.is_some() {
+        if !self.submitted.is_empty() {
             return Err(ExecError::OutOfTurn);
         }
         self.gpu.check()?;

@@ -3,7 +3,7 @@
 use super::binder::{Phase, Recorder, RowPhase, params, stride};
 use super::device::Gpu;
 use super::kernel::{Binding, KernelSpec, Source};
-use super::step::Extents;
+use super::step::{Extents, StepTables, token_at};
 use crate::plan::{PrepareError, Rows};
 
 const BINDINGS: [Binding; 2] = [Binding::Read, Binding::ReadWrite];
@@ -35,6 +35,13 @@ impl ArgMax {
         let buffers = gpu.bind(&kernel, &[logits, &picked]);
         let params = params(&[0, vocab_size as u32, stride(vocab_size) as u32]);
         Ok(Self { phase: RowPhase { kernel, buffers, rows: Rows::Outputs, width: 1, params }, picked })
+    }
+
+    /// Makes the tokens found those of as many rows of the next step, whose tables are sent.
+    pub(crate) fn copy_tokens(&self, encoder: &mut wgpu::CommandEncoder, tables: &StepTables, n_rows: u32) {
+        for row in 0..u64::from(n_rows) {
+            encoder.copy_buffer_to_buffer(&self.picked, PICK_BYTES * row, &tables.rows, token_at(row), 4);
+        }
     }
 
     /// Records the search in every output row.

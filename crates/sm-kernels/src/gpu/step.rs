@@ -33,6 +33,11 @@ struct HostTables {
     angles: Vec<[f32; 2]>,
 }
 
+/// Where the token of a row is in the table of rows, in bytes.
+pub(crate) const fn token_at(row: u64) -> u64 {
+    16 * row + 8
+}
+
 /// The extents of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Extents {

@@ -130,6 +130,16 @@ pub trait Executor: Send + fmt::Debug {
     /// If the batch does not fit, or as many steps as [`Executor::max_in_flight`] are under way; nothing is computed then.
     fn submit(&mut self, batch: &StepBatch<'_>) -> Result<(), ExecError>;
 
+    /// Starts the step that follows the one submitted last, before its tokens are known: row `i` has the token that output `i`
+    /// of that step, which wants its arg-max, will name. `batch` has some token there. Optional, for devices that work while
+    /// the host reads results: see [`Executor::max_in_flight`].
+    ///
+    /// # Errors
+    /// As [`Executor::submit`], and [`ExecError::OutOfTurn`] if no step is under way whose arg-max was wanted in as many rows.
+    fn submit_next(&mut self, _batch: &StepBatch<'_>) -> Result<(), ExecError> {
+        Err(ExecError::OutOfTurn)
+    }
+
     /// Waits for the oldest step that was submitted and not waited for, and puts its outputs into `output`, replacing
     /// what was there. Reusing one `output` keeps steps free of allocations.
     ///
@@ -146,7 +156,8 @@ pub trait Executor: Send + fmt::Debug {
         self.wait(output)
     }
 
-    /// Steps that can be submitted before the first is waited for.
+    /// Steps that can be submitted before the first is waited for. Where it is more than one, all but the first can be steps of
+    /// [`Executor::submit_next`].
     fn max_in_flight(&self) -> usize {
         1
     }

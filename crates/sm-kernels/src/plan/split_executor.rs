@@ -198,10 +198,6 @@ impl Executor for SplitExecutor {
         self.second.wait(output)
     }
 
-    fn max_in_flight(&self) -> usize {
-        self.second.max_in_flight()
-    }
-
     fn copy_pages(&mut self, from_to: &[(PageId, PageId)]) -> Result<(), ExecError> {
         self.first.copy_pages(from_to)?;
         self.second.copy_pages(from_to)

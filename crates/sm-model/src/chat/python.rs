@@ -23,6 +23,9 @@ pub(super) const BOUNDED: &str = "__bounded";
 /// The name of the filter around values that loops iterate.
 pub(super) const ITERABLE: &str = "__iterable";
 
+/// The name of the filter around values that the engine walks through.
+pub(super) const WALKED: &str = "__walked";
+
 /// An exception that a template raised; the source of a render error.
 #[derive(Debug)]
 struct Raised(String);
@@ -40,6 +43,7 @@ pub(super) fn install(environment: &mut Environment<'static>) {
     environment.add_filter("tojson", json::tojson);
     environment.add_filter(BOUNDED, bounded::bounded);
     environment.add_filter(ITERABLE, iterable);
+    work::install(environment);
     environment.add_filter("list", list);
     environment.add_filter("first", |value: Value| or_undefined(value, filters::first));
     environment.add_filter("last", |value: Value| or_undefined(value, |value| filters::last(value.clone())));
@@ -160,7 +164,8 @@ fn length(value: &Value) -> Result<usize, Error> {
     if value.is_undefined() { Ok(0) } else { filters::length(value) }
 }
 
-fn raise_exception(message: &Value) -> Result<Value, Error> {
+fn raise_exception(state: &State<'_, '_>, message: &Value) -> Result<Value, Error> {
+    work::walk(state, message)?;
     let cause = Raised(message.to_string());
     Err(Error::new(ErrorKind::InvalidOperation, "exception raised").with_source(cause))
 }
@@ -176,10 +181,9 @@ fn method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[Value]) 
             let (suffix,): (&str,) = from_args(args)?;
             Ok(Value::from(text.strip_suffix(suffix).unwrap_or(text)))
         }
-        (Some(text), _) => {
+        (text, _) => {
             work::pay(state, text, name, args)?;
             pycompat::unknown_method_callback(state, value, name, args)
         }
-        _ => pycompat::unknown_method_callback(state, value, name, args),
     }
 }

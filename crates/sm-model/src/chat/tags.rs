@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::operands;
 use super::python::{BOUNDED, ITERABLE};
 
 /// Maximum code in a tag, in bytes outside strings: compile time is quadratic in the length of an operator chain.
@@ -27,6 +28,7 @@ impl TagTooLong {
 /// * values assigned to namespaces go through the filter [`BOUNDED`]: only through a namespace can a loop grow a value without
 ///   limit, or build one that contains itself;
 /// * what a loop iterates goes through the filter [`ITERABLE`];
+/// * values that the engine prints, compares or hashes within an expression are [walked](operands);
 /// * strings are written with the escapes that the engine knows.
 pub(super) fn prepare(template: &str) -> Result<String, TagTooLong> {
     let mut out = String::with_capacity(template.len());
@@ -54,10 +56,12 @@ pub(super) fn prepare(template: &str) -> Result<String, TagTooLong> {
         at = open + 2 + len;
         let code = strings(&body[..len]);
         if kind == '{' {
-            out.push_str(&code);
+            let control = usize::from(code.starts_with(['-', '+']));
+            out.push_str(&operands::walk(&code, control, false));
         } else {
-            out.push_str(&statement(&code));
-            if name(&body[..len]).1 == "raw" {
+            let (start, word) = name(&code);
+            out.push_str(&statement(&operands::walk(&code, start + word.len(), word == "for")));
+            if word == "raw" {
                 let end = template[at..].find("endraw").map_or(template.len(), |end| at + end);
                 out.push_str(&template[at..end]);
                 at = end;
@@ -237,7 +241,10 @@ mod tests {
                 "a{%- generation -%}\n{% if x %}{%endgeneration%} {% generations %}{%",
                 "a{%- with -%}\n{% if x %}{%endwith%} {% generations %}{%",
             ),
-            ("{%- set ns.x = a ~ '-%}' -%}b", "{%- set ns.x = ( a ~ '-%}' ) | __bounded -%}b"),
+            (
+                "{%- set ns.x = a ~ '-%}' -%}b{{- -c ~ d -}}",
+                "{%- set ns.x = ( (a)|__walked ~ '-%}' ) | __bounded -%}b{{- (-c)|__walked ~ (d)|__walked -}}",
+            ),
             ("{% set x = {'a.b': 1} %}", "{% set x = {'a.b': 1} %}"),
             (
                 "{# {% generation %} #}{{ '{% generation %}' }}{",
@@ -248,7 +255,7 @@ mod tests {
             ("{%- for a in x -%}", "{%- for a in ( x ) | __iterable -%}"),
             (
                 "{% for k, v in f(' if ', [1 if a else 2]) if k in v recursive %}",
-                "{% for k, v in ( f(' if ', [1 if a else 2]) ) | __iterable if k in v recursive %}",
+                "{% for k, v in ( f(' if ', [1 if a else 2]) ) | __iterable if (k)|__walked in (v)|__walked recursive %}",
             ),
             ("{{ 'a\\\nb\\n' ~ \"\\'\\/\\U0001F600\" }}", "{{ 'ab\\n'\n ~ \"\\'\\\\/😀\" }}"),
         ];

@@ -45,7 +45,7 @@ pub(crate) struct ActiveRequest {
     seed: u64,
     bound: Bound,
     /// Whether speculation is allowed.
-    speculate: bool,
+    pub(super) speculate: bool,
     prefill: Option<PrefillReport>,
     usage: Usage,
     choices: Vec<Choice>,
@@ -133,6 +133,11 @@ impl ActiveRequest {
     /// Maximum number of new tokens per choice.
     pub(crate) fn max_new_tokens(&self) -> usize {
         if self.pool.is_some() { 0 } else { self.bound.n_tokens }
+    }
+
+    /// Whether a choice may go on for two tokens after the `n_tokens` that it has, prompt included.
+    pub(crate) fn may_take_two(&self, n_tokens: usize) -> bool {
+        n_tokens - self.usage.prompt_tokens + 2 <= self.max_new_tokens()
     }
 
     /// Why a finished choice ended.

@@ -15,6 +15,7 @@ use sm_tensor::PageId;
 use super::active_request::{ActiveRequest, SamplingBuffers};
 use super::admission::{Admission, EngineEnd};
 use super::advice::Advice;
+use super::ahead::Ahead;
 use super::guard::{GuardedSink, LostEvents};
 use super::log;
 use super::prompt_tokens::PromptTokens;
@@ -67,6 +68,7 @@ pub(crate) struct Core {
     pub(super) metrics: Option<GuardedSink>,
     lost_events: LostEvents,
     pub(super) output: StepOutput,
+    pub(super) ahead: Ahead,
     pub(super) results: Results,
     pub(super) buffers: SamplingBuffers,
     pub(super) ended: Vec<Ended>,
@@ -136,6 +138,7 @@ impl Core {
             metrics,
             lost_events,
             output: StepOutput::new(),
+            ahead: Ahead::default(),
             results: Results::new(),
             buffers: SamplingBuffers::default(),
             ended: Vec::new(),

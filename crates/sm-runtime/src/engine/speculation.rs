@@ -26,6 +26,11 @@ impl Speculator {
         Self { config, model, vocab_size, drafts: DraftList::default(), stats }
     }
 
+    /// Whether it proposes drafts to requests that do not refuse them.
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.config.lookup || self.model.is_some()
+    }
+
     /// Proposes drafts to the scheduler for all decoding sequences that want some.
     pub(crate) fn propose(
         &mut self,
@@ -34,7 +39,7 @@ impl Speculator {
         active: &mut HashMap<RequestId, ActiveRequest>,
         buffers: &mut SamplingBuffers,
     ) {
-        if !self.config.lookup && self.model.is_none() {
+        if !self.is_enabled() {
             return;
         }
         self.plan_drafts(scheduler, cache, active);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use sm_batching::{EndReason, SequenceId};
+use sm_batching::{EndReason, SequenceId, Step};
 use sm_cache::TurnEnd;
 use sm_kernels::plan::ExecError;
 
@@ -61,10 +61,8 @@ impl Core {
     fn execute(&mut self, phases: &mut StepPhases) -> Result<(), ExecError> {
         let began = Instant::now();
         self.spill_pages();
+        self.compute()?;
         let step = self.scheduler.step();
-        self.executor.copy_pages(step.copies())?;
-        self.executor.submit(&step.batch())?;
-        self.executor.wait(&mut self.output)?;
         let output = &mut self.output;
         let computed = Instant::now();
         phases.compute = computed.duration_since(began);
@@ -89,6 +87,32 @@ impl Core {
         }
         phases.sample = computed.elapsed();
         Ok(())
+    }
+
+    /// Computes the scheduled step, and submits the next one meanwhile if it is known.
+    fn compute(&mut self) -> Result<(), ExecError> {
+        let step = self.scheduler.step();
+        let executor = &mut *self.executor;
+        self.ahead.submit(executor, step, &mut self.output)?;
+        if self.continues(step) {
+            self.ahead.submit_next(&mut *self.executor, step);
+        }
+        let computed = self.executor.wait(&mut self.output);
+        if computed.is_err() {
+            self.ahead.discard(&mut *self.executor, &mut self.output);
+        }
+        computed
+    }
+
+    /// Whether only the sequence of the scheduled step can be in the next one, with the token that this one names.
+    fn continues(&self, step: &Step) -> bool {
+        let [part] = step.parts() else { return false };
+        let Some(active) = self.active.get(&part.id.request) else { return false };
+        self.scheduler.n_running() == 1
+            && self.scheduler.n_waiting() == 0
+            && part.n_choices == 1
+            && !(self.speculator.is_enabled() && active.speculate)
+            && self.scheduler.token_ids(part.id).is_some_and(|tokens| active.may_take_two(tokens.len()))
     }
 
     /// Cancels requests whose sampling failed.

@@ -1,5 +1,6 @@
 //! The engine on a fake model: everybody gets what they would get alone, and everybody gets an answer.
 
+mod ahead;
 mod answers;
 mod batches;
 mod caching;

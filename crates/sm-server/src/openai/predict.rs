@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::create::{Started, parse};
 use crate::app::App;
 use crate::error::ApiError;
+use crate::wire::fields::MAX_PROMPTS;
 use crate::wire::openai::{Endpoint, completion};
 
 /// Names the form of an instance, as llama.cpp reads it.
@@ -24,6 +25,11 @@ pub(crate) async fn create(State(app): State<App>, body: Bytes) -> Result<Json<V
         return Err(ApiError::invalid("instances", "instances: must be a list of bodies of chats"));
     };
     let wrong = |message: String| ApiError::invalid("instances", format!("instances: {message}"));
+    if instances.len() > MAX_PROMPTS {
+        let message =
+            format!("there are {}, of which {MAX_PROMPTS} are allowed; divide them", instances.len());
+        return Err(wrong(message));
+    }
     let mut running = Vec::with_capacity(instances.len());
     for (index, instance) in instances.into_iter().enumerate() {
         let Value::Object(mut chat) = instance else {

@@ -6,7 +6,8 @@ mod fields;
 use serde_json::{Map, Value, json};
 
 use crate::error::Envelope;
-use fields::{body, count, flags, messages, prompt, sampling};
+use crate::wire::fields::MAX_PROMPTS;
+use fields::{body, count, flags, inputs, messages, prompt, sampling};
 
 /// What bodies can ask of the default model.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +73,9 @@ pub(super) fn all(bounds: Bounds) -> Value {
     let tokens = json!({"tokens": {"type": "array", "items": token}});
     add("Detokenize", body(&["tokens"], &[tokens, flags(&["skip_special_tokens"])]));
     add("Template", body(&["messages"], &[messages(), flags(&["add_generation_prompt"])]));
-    let instances = json!({"instances": {"type": "array", "items": {"$ref": "#/components/schemas/Chat"}}});
+    let instances = json!({"instances": {"type": "array", "maxItems": MAX_PROMPTS, "items": {
+        "$ref": "#/components/schemas/Chat",
+    }}});
     add("Instances", json!({"type": "object", "required": ["instances"], "properties": instances}));
     let bodies = ["Chat", "Completion"].map(|name| json!({"$ref": format!("#/components/schemas/{name}")}));
     add("Invocation", json!({"anyOf": bodies}));
@@ -99,7 +102,7 @@ fn documents(choices: &Value) -> Value {
     json!({
         "do_sample": {"type": "boolean"},
         "num_return_sequences": choices,
-        "repetition_penalty": {"type": "number", "exclusiveMinimum": 0},
+        "repetition_penalty": {"type": "number", "minimum": 0.01, "maximum": 100},
         "priority": {"enum": ["low", "normal", "high", "critical"]},
     })
 }
@@ -124,11 +127,8 @@ fn infill() -> Value {
 }
 
 fn embeddings(input: &str, token: &Value) -> Value {
-    let text = json!({"type": "string", "minLength": 1});
-    let tokens = json!({"type": "array", "items": token, "minItems": 1});
-    let list = |items: &Value| json!({"type": "array", "items": items, "minItems": 1, "maxItems": 2048});
     let fields = json!({
-        input: {"oneOf": [text, tokens, list(&text), list(&tokens)]},
+        input: inputs(token),
         "encoding_format": {"enum": ["float", "base64"]},
         "pooling": {"enum": ["mean", "last"]},
         "normalize": {"type": "boolean"},

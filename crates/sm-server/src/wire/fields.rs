@@ -60,7 +60,7 @@ pub fn variables(value: &Value) -> Result<Map<String, Value>, String> {
 }
 
 /// The most prompts in a body, as OpenAI's.
-const MAX_PROMPTS: usize = 2048;
+pub const MAX_PROMPTS: usize = 2048;
 
 /// Reads prompts: a list of texts or of lists of token ids, or one of them.
 ///

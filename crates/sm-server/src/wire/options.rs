@@ -232,10 +232,17 @@ fn number(value: &Value) -> Result<f32, String> {
     value.as_f64().map(single).ok_or_else(|| expected("a number", value))
 }
 
-/// A number in single precision. One that is too large is the largest there, and one that is too small does not become zero.
+/// A number in single precision. One that is too large is the largest there, one that is too small does not become zero, and one
+/// above 1, where probabilities end, stays above.
 fn single(number: f64) -> f32 {
     let single = (number as f32).clamp(f32::MIN, f32::MAX);
-    if single == 0.0 && number != 0.0 { f32::MIN_POSITIVE.copysign(single) } else { single }
+    if single == 0.0 && number != 0.0 {
+        f32::MIN_POSITIVE.copysign(single)
+    } else if single == 1.0 && number > 1.0 {
+        single.next_up()
+    } else {
+        single
+    }
 }
 
 /// Reads a number of things.
@@ -247,12 +254,11 @@ pub fn count(value: &Value) -> Result<usize, String> {
     number.ok_or_else(|| expected("a whole number of 0 or more", value))
 }
 
-/// A whole number of 0 or more. JSON knows no other numbers than decimal ones: 1.0 is 1.
+/// A whole number of 0 or more. JSON knows no other numbers than decimal ones: 1.0 is 1, and 1e18, too, is a whole number.
 fn whole(value: &Value) -> Option<u64> {
-    // Up to here, every whole number is a value of its own in double precision.
-    const MAX: f64 = 9_007_199_254_740_992.0;
+    const END: f64 = 18_446_744_073_709_551_616.0; // 2^64
     let from_decimal =
-        |number: f64| (number.fract() == 0.0 && (0.0..=MAX).contains(&number)).then_some(number as u64);
+        |number: f64| (number.fract() == 0.0 && (0.0..END).contains(&number)).then_some(number as u64);
     value.as_u64().or_else(|| value.as_f64().and_then(from_decimal))
 }
 
@@ -349,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stay_on_their_side_of_zero_and_infinity() {
+    fn numbers_stay_on_their_side_of_zero_one_and_infinity() {
         for (number, expected) in [
             (5e-324, f32::MIN_POSITIVE),
             (-5e-324, -f32::MIN_POSITIVE),
@@ -357,6 +363,8 @@ mod tests {
             (-1e39, f32::MIN),
             (0.0, 0.0),
             (0.5, 0.5),
+            (1.0 + f64::EPSILON, 1.0 + f32::EPSILON),
+            (1.0 - f64::EPSILON, 1.0),
         ] {
             assert_eq!(single(number), expected, "{number}");
         }

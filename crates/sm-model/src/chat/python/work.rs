@@ -2,28 +2,75 @@
 //! lazy.
 
 use minijinja::value::ValueKind;
-use minijinja::{Error, Output, State, Value, escape_formatter};
+use minijinja::{Environment, Error, Output, State, Value, escape_formatter, tests};
+
+use super::WALKED;
 
 /// Bytes that count as much as an instruction, as in the engine.
 pub(super) const BYTES_PER_FUEL: usize = 64;
 
-/// Pays for the result of a method of a string, if it may be much longer than the string.
+/// Adds the filter [`WALKED`], and pays for the tests that walk through values.
+pub(super) fn install(environment: &mut Environment<'static>) {
+    environment.add_filter(WALKED, |state: &State<'_, '_>, value: Value| walk(state, &value).map(|()| value));
+    type Compare = fn(&Value, &Value) -> bool;
+    let comparisons: [(&[&'static str], Compare); 6] = [
+        (&["eq", "equalto", "=="], tests::is_eq),
+        (&["ne", "!="], tests::is_ne),
+        (&["lt", "lessthan", "<"], tests::is_lt),
+        (&["le", "<="], tests::is_le),
+        (&["gt", "greaterthan", ">"], tests::is_gt),
+        (&["ge", ">="], tests::is_ge),
+    ];
+    for (names, compare) in comparisons {
+        for &name in names {
+            environment.add_test(name, move |state: &State<'_, '_>, left: &Value, right: &Value| {
+                walk_both(state, left, right).map(|()| compare(left, right))
+            });
+        }
+    }
+    environment.add_test("in", |state: &State<'_, '_>, item: &Value, of: &Value| {
+        walk_both(state, item, of)?;
+        tests::is_in(state, item, of)
+    });
+    environment.remove_global("debug"); // prints all variables
+}
+
+/// Pays for walking through both values, unless one has no parts.
+fn walk_both(state: &State<'_, '_>, left: &Value, right: &Value) -> Result<(), Error> {
+    if left.as_object().is_some() {
+        walk(state, left)?;
+        walk(state, right)?;
+    }
+    Ok(())
+}
+
+/// Pays for what a method does with its arguments, and for its result, if it may be much longer than they are. `text` is the string
+/// whose method it is.
 ///
 /// # Errors
 /// If there is not enough fuel left.
-pub(super) fn pay(state: &State<'_, '_>, text: &str, name: &str, args: &[Value]) -> Result<(), Error> {
-    match name {
-        "format" => {
-            let n_places = text.matches('{').count().max(1);
-            for arg in args {
-                visit(state, arg, n_places)?;
-            }
-            pay_bytes(state, widths(text, args))
-        }
-        // The engine pays for the separators.
-        "join" => args.iter().try_for_each(|list| visit(state, list, 1)),
-        _ => Ok(()),
+pub(super) fn pay(
+    state: &State<'_, '_>,
+    text: Option<&str>,
+    name: &str,
+    args: &[Value],
+) -> Result<(), Error> {
+    let Some(format) = text.filter(|_| name == "format") else {
+        return args.iter().try_for_each(|arg| walk(state, arg));
+    };
+    let n_places = format.matches('{').count().max(1);
+    for arg in args {
+        visit(state, arg, n_places)?;
     }
+    pay_bytes(state, widths(format, args))
+}
+
+/// Pays for walking through a value with parts.
+///
+/// # Errors
+/// If there is not enough fuel left.
+pub(super) fn walk(state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
+    if value.as_object().is_some() { visit(state, value, 1) } else { Ok(()) }
 }
 
 /// Prints a value once it is paid for.
@@ -31,9 +78,7 @@ pub(super) fn pay(state: &State<'_, '_>, text: &str, name: &str, args: &[Value])
 /// # Errors
 /// If there is not enough fuel left.
 pub(super) fn print(output: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
-    if value.as_object().is_some() {
-        visit(state, value, 1)?;
-    }
+    walk(state, value)?;
     escape_formatter(output, state, value)
 }
 

@@ -5,7 +5,7 @@ use sm_batching::{BatchingConfig, BatchingStrategy, Priority};
 use sm_cache::KvCacheConfig;
 
 use super::{alone, drafted, request, seeded};
-use crate::testing::{FakeSize, fake_model, hashed, mostly_recent, recent};
+use crate::testing::{FakeSize, fake_model, hashed, mostly_recent, recent, two_in_flight};
 use crate::{
     Completion, DryOptions, DynamicTemperature, Engine, EngineConfig, Error, Generator, Grammar,
     MirostatOptions, Prompt, Request, SamplerKind, SamplingOptions, SpeculationConfig, StopRules, XtcOptions,
@@ -215,9 +215,10 @@ proptest! {
     #[test]
     fn everybody_gets_what_they_would_get_alone(
         arrivals in prop::collection::vec(arrival(), 1..9), (size, config) in settings(),
-        (speculation, draft) in speculation(),
+        (speculation, draft) in speculation(), runs_ahead in any::<bool>(),
     ) {
         let (config, model) = (EngineConfig { speculation, ..config }, fake_model(size, mostly_recent).0);
+        let model = if runs_ahead { two_in_flight(model).0 } else { model };
         let engine = match draft {
             None => Engine::start(model, config),
             Some(size) => drafted(model, fake_model(size, recent).0, config),

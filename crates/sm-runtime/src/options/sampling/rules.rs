@@ -40,17 +40,22 @@ impl SamplingOptions {
 
     fn basic_checks(&self) -> [Check; 8] {
         let is_fraction = |value: f32| (0.0..=1.0).contains(&value);
-        // Logits are some tens; what is taken from them for each occurrence must not overflow.
+        // Logits are some tens; what is taken from them for each occurrence, or multiplied with them, must not overflow.
         let is_penalty = |value: f32| (-100.0..=100.0).contains(&value);
         let penalty = "between -100 and 100 (0 disables it)";
-        let is_positive = self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0;
+        let is_factor = (0.01..=100.0).contains(&self.repetition_penalty);
         [
             ("temperature", self.temperature, at_least(self.temperature, 0.0), "0 or more"),
             ("top_p", self.top_p, is_fraction(self.top_p), "between 0 and 1"),
             ("min_p", self.min_p, is_fraction(self.min_p), "between 0 and 1"),
             ("typical_p", self.typical_p, is_fraction(self.typical_p), "between 0 and 1"),
             ("top_n_sigma", self.top_n_sigma, at_least(self.top_n_sigma, 0.0), "0 or more (0 disables it)"),
-            ("repetition_penalty", self.repetition_penalty, is_positive, "more than 0 (1 disables it)"),
+            (
+                "repetition_penalty",
+                self.repetition_penalty,
+                is_factor,
+                "between 0.01 and 100 (1 disables it)",
+            ),
             ("presence_penalty", self.presence_penalty, is_penalty(self.presence_penalty), penalty),
             ("frequency_penalty", self.frequency_penalty, is_penalty(self.frequency_penalty), penalty),
         ]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::fields::{body, count, count_or_unlimited, nullable, prompt, seed, stop, stops};
+use super::fields::{body, count, count_or_unlimited, inputs, nullable, seed, stop, stops};
 
 /// Adds the schemas, for a model with these tokens.
 pub(super) fn add(add: &mut impl FnMut(&str, Value), token: &Value) {
@@ -93,7 +93,7 @@ fn ollama(add: &mut impl FnMut(&str, Value), token: &Value) {
     });
     let text = json!({"type": "string"});
     let texts = json!({
-        "input": prompt(token),
+        "input": inputs(token),
         "dimensions": count(1, u64::MAX),
     });
     add("OllamaEmbed", body(&[], &[texts, shared.clone()]));

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::wire::fields::MAX_PROMPTS;
+
 /// An object of these fields and the model's name. Others may be there if they are null.
 pub(super) fn body(required: &[&str], fields: &[Value]) -> Value {
     let mut properties = Map::new();
@@ -34,8 +36,20 @@ pub(super) fn count(minimum: u64, maximum: u64) -> Value {
 pub(super) fn prompt(token: &Value) -> Value {
     let text = json!({"type": "string"});
     let tokens = json!({"type": "array", "items": token});
-    let list = |items: &Value| json!({"type": "array", "items": items, "minItems": 1, "maxItems": 2048});
-    json!({"oneOf": [text, tokens, list(&text), list(&tokens)]})
+    one_or_more(&text, &tokens)
+}
+
+/// As [`prompt`], of which none is empty.
+pub(super) fn inputs(token: &Value) -> Value {
+    let text = json!({"type": "string", "minLength": 1});
+    let tokens = json!({"type": "array", "items": token, "minItems": 1});
+    one_or_more(&text, &tokens)
+}
+
+fn one_or_more(text: &Value, tokens: &Value) -> Value {
+    let list =
+        |items: &Value| json!({"type": "array", "items": items, "minItems": 1, "maxItems": MAX_PROMPTS});
+    json!({"oneOf": [text, tokens, list(text), list(tokens)]})
 }
 
 /// As [`count`], or -1 for no limit.

@@ -1,0 +1,357 @@
+//! Sends the operands of a tag's code through the filter [`WALKED`], wherever the engine walks through a value and counts the work only
+//! afterwards: it prints both sides of `~`, compares the sides of `==` and `in`, and hashes keys. A list may be much larger than the
+//! memory it takes: `[x] * 1000` keeps one `x`, and lists within lists multiply.
+
+use super::python::WALKED;
+
+/// Filters that print, compare or hash their values: each value is walked first.
+const DEEP_FILTERS: [&str; 24] = [
+    "attr",
+    "capitalize",
+    "dictsort",
+    "e",
+    "escape",
+    "float",
+    "format",
+    "groupby",
+    "indent",
+    "int",
+    "join",
+    "lines",
+    "lower",
+    "max",
+    "min",
+    "pprint",
+    "replace",
+    "sort",
+    "split",
+    "string",
+    "title",
+    "trim",
+    "unique",
+    "upper",
+];
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Name,
+    Literal,
+    Open,
+    Close,
+    /// What separates expressions that know nothing of each other: `,`, `=`, `:`, `and`, `if`, …
+    Separator,
+    Compare,
+    /// A binary plus or minus, which binds weaker than `~`.
+    Sum,
+    Concat,
+    Is,
+    /// The name of a test, which a list may follow as its argument.
+    Test,
+    Pipe,
+    Other,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Token<'a> {
+    kind: Kind,
+    text: &'a str,
+    at: usize,
+    /// For an opening bracket, the index of the one that closes it.
+    close: usize,
+}
+
+impl Token<'_> {
+    fn end(&self) -> usize {
+        self.at + self.text.len()
+    }
+
+    fn ends_value(&self) -> bool {
+        matches!(self.kind, Kind::Name | Kind::Literal | Kind::Close)
+    }
+}
+
+/// Which of the expressions between brackets are walked.
+#[derive(Clone, Copy, PartialEq)]
+enum Walk {
+    None,
+    All,
+    /// Those before a colon: the keys of a dict.
+    Keys,
+}
+
+/// The code of a tag from byte `start` on, with its operands walked; code with brackets that do not match is left to the engine's error.
+pub(super) fn walk(code: &str, start: usize, is_loop: bool) -> String {
+    let mut tokens = Vec::new();
+    // What controls white space is at the end.
+    let end = code.strip_suffix(['-', '+']).unwrap_or(code);
+    if start > end.len() || !tokenize(end, start, &mut tokens) {
+        return code.to_owned();
+    }
+    if is_loop {
+        // The first `in` does not compare, and `recursive` is no value.
+        if let Some(token) = tokens.iter_mut().find(|token| token.text == "in") {
+            token.kind = Kind::Separator;
+        }
+        if let Some(token) = tokens.iter_mut().rfind(|token| token.text == "recursive") {
+            token.kind = Kind::Separator;
+        }
+    }
+    let mut writer = Writer { code, tokens: &tokens, out: String::with_capacity(code.len()), copied: 0 };
+    writer.expressions(0, tokens.len(), Walk::None);
+    writer.copy(code.len());
+    writer.out
+}
+
+/// Cuts code into tokens; false if its brackets do not match.
+fn tokenize<'a>(code: &'a str, start: usize, tokens: &mut Vec<Token<'a>>) -> bool {
+    let mut open = Vec::new();
+    let mut at = start;
+    while let Some(first) = code[at..].chars().next() {
+        if first.is_whitespace() {
+            at += first.len_utf8();
+            continue;
+        }
+        let text = &code[at..at + token_len(&code[at..], first)];
+        let previous = tokens.last().copied();
+        let kind = kind(text, first, tokens);
+        at += text.len();
+        if kind == Kind::Compare && text == "in" && previous.is_some_and(|token| token.text == "not") {
+            let not = tokens.pop().map_or(at, |token| token.at);
+            tokens.push(Token { kind, text: &code[not..at], at: not, close: 0 });
+            continue;
+        }
+        match kind {
+            Kind::Open => open.push(tokens.len()),
+            Kind::Close => match open.pop() {
+                Some(opening) => tokens[opening].close = tokens.len(),
+                None => return false,
+            },
+            _ => {}
+        }
+        tokens.push(Token { kind, text, at: at - text.len(), close: 0 });
+    }
+    open.is_empty()
+}
+
+fn token_len(rest: &str, first: char) -> usize {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    match first {
+        '"' | '\'' => {
+            let mut escaped = false;
+            let end = rest.char_indices().skip(1).find(|&(_, c)| {
+                let ends = c == first && !escaped;
+                escaped = c == '\\' && !escaped;
+                ends
+            });
+            end.map_or(rest.len(), |(at, quote)| at + quote.len_utf8())
+        }
+        _ if is_word(first) => rest.find(|c| !is_word(c)).unwrap_or(rest.len()),
+        _ if ["==", "!=", "<=", ">=", "**", "//"].iter().any(|operator| rest.starts_with(operator)) => 2,
+        _ => first.len_utf8(),
+    }
+}
+
+fn kind(text: &str, first: char, before: &[Token<'_>]) -> Kind {
+    let previous = before.last();
+    let follows = |kind: Kind| previous.is_some_and(|token| token.kind == kind);
+    let negates = follows(Kind::Other) && previous.is_some_and(|token| token.text == "not");
+    match text {
+        _ if matches!(first, '"' | '\'') || first.is_ascii_digit() => Kind::Literal,
+        // Names of attributes, filters and tests may be words of the language.
+        _ if first.is_alphabetic()
+            && (previous.is_some_and(|token| token.text == ".") || follows(Kind::Pipe)) =>
+        {
+            Kind::Name
+        }
+        "not" if follows(Kind::Is) => Kind::Other,
+        _ if first.is_alphabetic() && (follows(Kind::Is) || negates) => Kind::Test,
+        "true" | "True" | "false" | "False" | "none" | "None" => Kind::Literal,
+        "and" | "or" | "not" | "if" | "else" | "," | ":" | "=" => Kind::Separator,
+        "in" | "==" | "!=" | "<" | "<=" | ">" | ">=" => Kind::Compare,
+        "is" => Kind::Is,
+        "(" | "[" | "{" => Kind::Open,
+        ")" | "]" | "}" => Kind::Close,
+        "+" | "-" if previous.is_some_and(Token::ends_value) => Kind::Sum,
+        "~" => Kind::Concat,
+        "|" => Kind::Pipe,
+        _ if first.is_alphabetic() || first == '_' => Kind::Name,
+        _ => Kind::Other,
+    }
+}
+
+/// Copies the code, and adds to it. Ranges are indices of tokens.
+struct Writer<'a> {
+    code: &'a str,
+    tokens: &'a [Token<'a>],
+    out: String,
+    copied: usize, // bytes of the code
+}
+
+impl Writer<'_> {
+    fn expressions(&mut self, from: usize, to: usize, walk: Walk) {
+        for (mut from, to) in self.split(from, to, Kind::Separator) {
+            let end = self.tokens.get(to).map_or("", |token| token.text);
+            let walks = match walk {
+                Walk::None => false,
+                Walk::All => end != "=", // the name of an argument
+                Walk::Keys => end == ":",
+            };
+            while from < to && matches!(self.tokens[from].text, "*" | "**") {
+                from += 1; // a list or dict of arguments
+            }
+            self.walked(walks, from, to, |writer| writer.comparison(from, to));
+        }
+    }
+
+    fn comparison(&mut self, from: usize, to: usize) {
+        let sides = self.split(from, to, Kind::Compare);
+        // With a literal, nothing is compared that has parts. What is looked for in a text is printed.
+        let walks = match sides[..] {
+            [_] => false,
+            [left, right] => {
+                let is_in = self.tokens[left.1].text.ends_with("in");
+                !self.is_literal(left.0, left.1) && (is_in || !self.is_literal(right.0, right.1))
+            }
+            _ => true,
+        };
+        for (from, to) in sides {
+            self.walked(walks, from, to, |writer| writer.sum(from, to));
+        }
+    }
+
+    fn sum(&mut self, from: usize, to: usize) {
+        for (from, to) in self.split(from, to, Kind::Sum) {
+            let parts = self.split(from, to, Kind::Concat);
+            let walks = parts.len() > 1;
+            for (from, to) in parts {
+                self.walked(walks, from, to, |writer| writer.operand(from, to));
+            }
+        }
+    }
+
+    /// An operand of `~`: its filters, and what is between its brackets.
+    fn operand(&mut self, mut at: usize, to: usize) {
+        while at < to {
+            let token = self.tokens[at];
+            match token.kind {
+                Kind::Pipe if self.is_deep_filter(at + 1) => {
+                    self.copy(token.at);
+                    self.out.push_str(&format!("|{WALKED}"));
+                }
+                Kind::Open => {
+                    let previous = at.checked_sub(1);
+                    let of_filter = at >= 2 && self.tokens[at - 2].kind == Kind::Pipe;
+                    let walk = match token.text {
+                        "(" if of_filter && self.is_deep_filter(at - 1) => Walk::All,
+                        "[" if previous.is_some_and(|at| self.tokens[at].ends_value()) => Walk::All,
+                        "{" => Walk::Keys,
+                        _ => Walk::None,
+                    };
+                    self.expressions(at + 1, token.close, walk);
+                    at = token.close;
+                }
+                _ => {}
+            }
+            at += 1;
+        }
+    }
+
+    fn is_deep_filter(&self, at: usize) -> bool {
+        match &self.tokens[at..] {
+            // Takes an attribute of each item, or gives it to a filter.
+            [name, open, argument, ..] if name.text == "map" && open.text == "(" => {
+                argument.text != "attribute"
+            }
+            [name, ..] => DEEP_FILTERS.contains(&name.text),
+            [] => false,
+        }
+    }
+
+    /// Writes the tokens `from..to` by `write`, as a value that is walked if `walks`, unless nothing in them could be large.
+    fn walked(&mut self, walks: bool, from: usize, to: usize, write: impl FnOnce(&mut Self)) {
+        if !walks || self.is_literal(from, to) {
+            return write(self);
+        }
+        self.copy(self.tokens[from].at);
+        self.out.push('(');
+        write(self);
+        self.copy(self.tokens[to - 1].end());
+        self.out.push_str(&format!(")|{WALKED}"));
+    }
+
+    /// The ranges between the separators of a kind, outside of brackets.
+    fn split(&self, from: usize, to: usize, kind: Kind) -> Vec<(usize, usize)> {
+        let mut ranges = Vec::new();
+        let (mut start, mut at) = (from, from);
+        while at < to {
+            let token = &self.tokens[at];
+            if token.kind == kind {
+                ranges.push((start, at));
+                start = at + 1;
+            }
+            at = if token.kind == Kind::Open { token.close } else { at } + 1;
+        }
+        ranges.push((start, to));
+        ranges
+    }
+
+    /// Whether there is nothing, a literal, or an empty list.
+    fn is_literal(&self, from: usize, to: usize) -> bool {
+        match &self.tokens[from..to] {
+            [first, last] if first.kind == Kind::Open && last.kind == Kind::Close => true,
+            [minus, rest @ ..] if minus.text == "-" => rest.iter().all(|token| token.kind == Kind::Literal),
+            tokens => tokens.iter().all(|token| token.kind == Kind::Literal),
+        }
+    }
+
+    fn copy(&mut self, to: usize) {
+        self.out.push_str(&self.code[self.copied..to]);
+        self.copied = to;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn walked(code: &str) -> String {
+        walk(code, 0, false).replace(WALKED, "w")
+    }
+
+    #[test]
+    fn operands_are_walked_where_the_engine_walks_them() {
+        let cases = [
+            ("a ~ 'x' ~ b.c[0] + d", "(a)|w ~ 'x' ~ (b.c[0])|w + d"),
+            ("'a' ~ -b * c|f ~ (d - e)", "'a' ~ (-b * c|f)|w ~ ((d - e))|w"),
+            (
+                "a == b and not c in d or e not in f",
+                "(a)|w == (b)|w and not (c)|w in (d)|w or (e)|w not in (f)|w",
+            ),
+            ("a.role == 'x' and 'in' in b and c != -1", "a.role == 'x' and 'in' in b and c != -1"),
+            ("a ~ b == c ~ 'd'", "((a)|w ~ (b)|w)|w == ((c)|w ~ 'd')|w"),
+            ("0 < a < b", "0 < (a)|w < (b)|w"),
+            ("a in 'b' or 'a' not in b", "(a)|w in 'b' or 'a' not in b"),
+            ("a is in b ~ c", "(a is in b)|w ~ (c)|w"),
+            ("a is not in [b ~ c]", "a is not in [(b)|w ~ (c)|w]"),
+            ("x ~ y if a is defined else z.in ~ 1", "(x)|w ~ (y)|w if a is defined else (z.in)|w ~ 1"),
+            ("a|join(b, d='c')|length", "a|w|join((b)|w, d='c')|length"),
+            ("a|replace(*b, **c)|format(d=e)", "a|w|replace(*(b)|w, **(c)|w)|w|format(d=(e)|w)"),
+            ("a|map(attribute='b')|map('upper', c)", "a|map(attribute='b')|w|map('upper', (c)|w)"),
+            ("a[b][1:][c.d:] ~ {e: f, 'g': [h]}", "(a[(b)|w][1:][(c.d)|w:])|w ~ ({(e)|w: f, 'g': [h]})|w"),
+            ("a == [] or b == {}", "a == [] or b == {}"),
+            ("f(a ~ b, c=d == e) ", "f((a)|w ~ (b)|w, c=(d)|w == (e)|w) "),
+            ("a ~ (b", "a ~ (b"),
+            ("'\\'' ~ \"~\" ~ a -", "'\\'' ~ \"~\" ~ (a)|w -"),
+        ];
+        for (code, expected) in cases {
+            assert_eq!(walked(code), expected);
+        }
+    }
+
+    #[test]
+    fn the_in_of_a_loop_compares_nothing() {
+        let of_loop = |code| walk(code, "for".len(), true).replace(WALKED, "w");
+        assert_eq!(of_loop("for a, b in c ~ d recursive"), "for a, b in (c)|w ~ (d)|w recursive");
+        assert_eq!(of_loop("for a in b if a in b -"), "for a in b if (a)|w in (b)|w -");
+    }
+}

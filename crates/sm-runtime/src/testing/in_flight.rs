@@ -1,0 +1,93 @@
+//! An executor that computes each step when it is submitted, so that several can be under way.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sm_kernels::plan::{ExecError, Executor, ExecutorInfo, Limits, StepBatch, StepOutput};
+use sm_tensor::{PageId, TokenId};
+
+use crate::LoadedModel;
+
+/// Steps under way.
+const MAX_IN_FLIGHT: usize = 2;
+
+#[derive(Debug)]
+struct InFlight {
+    inner: Box<dyn Executor>,
+    computed: VecDeque<StepOutput>,
+    n_ahead: Arc<AtomicUsize>,
+}
+
+/// A model without recurrent states, two of whose steps can be under way; and how many were submitted ahead.
+pub(crate) fn two_in_flight(model: LoadedModel) -> (LoadedModel, Arc<AtomicUsize>) {
+    let n_ahead = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&n_ahead);
+    let model =
+        model.map_executor(|inner| Box::new(InFlight { inner, computed: VecDeque::new(), n_ahead: counted }));
+    (model, n_ahead)
+}
+
+impl Executor for InFlight {
+    fn info(&self) -> &ExecutorInfo {
+        self.inner.info()
+    }
+
+    fn limits(&self) -> &Limits {
+        self.inner.limits()
+    }
+
+    fn submit(&mut self, batch: &StepBatch<'_>) -> Result<(), ExecError> {
+        if self.computed.len() >= MAX_IN_FLIGHT {
+            return Err(ExecError::OutOfTurn);
+        }
+        let mut output = StepOutput::new();
+        self.inner.run(batch, &mut output)?;
+        self.computed.push_back(output);
+        Ok(())
+    }
+
+    fn submit_next(&mut self, batch: &StepBatch<'_>) -> Result<(), ExecError> {
+        let last = self.computed.back().ok_or(ExecError::OutOfTurn)?;
+        let tokens: Vec<TokenId> = (0..last.n_outputs()).map(|row| last.arg_max(row).0).collect();
+        self.n_ahead.fetch_add(1, Ordering::Relaxed);
+        self.submit(&StepBatch { tokens: &tokens, ..*batch })
+    }
+
+    fn max_in_flight(&self) -> usize {
+        MAX_IN_FLIGHT
+    }
+
+    fn wait(&mut self, output: &mut StepOutput) -> Result<(), ExecError> {
+        *output = self.computed.pop_front().ok_or(ExecError::OutOfTurn)?;
+        Ok(())
+    }
+
+    fn copy_pages(&mut self, from_to: &[(PageId, PageId)]) -> Result<(), ExecError> {
+        self.inner.copy_pages(from_to)
+    }
+
+    fn page_bytes(&self) -> usize {
+        self.inner.page_bytes()
+    }
+
+    fn read_pages(&mut self, pages: &[PageId], bytes: &mut [u8]) -> Result<(), ExecError> {
+        self.inner.read_pages(pages, bytes)
+    }
+
+    fn write_pages(&mut self, pages: &[PageId], bytes: &[u8]) -> Result<(), ExecError> {
+        self.inner.write_pages(pages, bytes)
+    }
+
+    fn release_pages(&mut self, pages: &[PageId]) -> Result<(), ExecError> {
+        self.inner.release_pages(pages)
+    }
+
+    fn trace(
+        &mut self,
+        batch: &StepBatch<'_>,
+        visit: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), ExecError> {
+        self.inner.trace(batch, visit)
+    }
+}
