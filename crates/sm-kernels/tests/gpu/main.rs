@@ -9,6 +9,7 @@ mod skips;
 mod sequences;
 
 mod faults;
+mod in_flight;
 mod operations;
 mod products;
 mod profile;
