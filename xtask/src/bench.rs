@@ -1,5 +1,6 @@
 //! `cargo xtask bench`, `synth` and `replay`: build and run the programs of `sm-benches`.
 
+mod gpu;
 mod servers;
 
 use std::path::Path;
@@ -24,7 +25,7 @@ fn program(name: &str, args: &[String]) -> Outcome {
 }
 
 /// Without arguments, runs the criterion benches and the acceptance table for this engine alone. The first argument
-/// selects something else: the table against other engines or another checkout's build, the server beside llama-server, the documents' experiments, or
+/// selects something else: the table against other engines or another checkout's build, the server beside llama-server, the first GPU, the documents' experiments, or
 /// `sm bench` on a model. Further arguments are passed to the program.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let Some((first, rest)) = args.split_first() else {
@@ -36,6 +37,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         "--peers" => table(rest),
         "--against" => against(rest),
         "--servers" => servers::run(rest),
+        "--gpu" => gpu::run(rest),
         option if option.starts_with('-') => table(&[&["--alone".to_owned()], args].concat()),
         model => {
             let mut command =

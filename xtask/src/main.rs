@@ -49,6 +49,7 @@ usage: cargo xtask COMMAND
   bench --peers [ARGS]   the acceptance table against other engines (cargo xtask bench --peers --help)
   bench --against CHECKOUT [ARGS]  the acceptance table, interleaved with the build of another checkout
   bench --save|--check FILE [ARGS]  the acceptance table, saved or compared with a saved one
+  bench --gpu [FOLDER]   the first GPU, with programs built before, in at most 8 minutes; writes to a folder
   bench MODEL [ARGS]     sm bench on a model
   bench --experiments [ARGS]  the original documents' experiments, next to their claims
   replay TRACE [ARGS]    replay recorded traffic on the engine (cargo xtask replay --help)

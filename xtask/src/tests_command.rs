@@ -18,6 +18,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     skips.announce();
     let mut command = cargo(&["test", "--workspace", "--locked", "--features", FEATURES]);
     command.args(args).env(skips::VARIABLE, skips.path());
+    command.env("SM_CACHE_DIR", spawn::target().join("cache"));
     let whole_run = args.is_empty();
     let result =
         spawn::run("test", &mut command).and_then(|()| if whole_run { whole(&data) } else { Ok(()) });

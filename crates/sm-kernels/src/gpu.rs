@@ -4,7 +4,7 @@
 //! self_test
 //! backend ── executor ── program ── ops ── binder ── kv_pool, weights ── form
 //!                ├── select, speed ──────┤
-//!                └── profiler, readback      └── step            └── device ── kernel ── adapters
+//!                └── profiler, readback      └── step            └── device ── kernel ── adapters ── kept
 //! ```
 //!
 //! Modules import each other downwards only. What runs on the device is in the `.wgsl` files beside the operations; a kernel is
@@ -23,6 +23,7 @@ mod binder;
 mod device;
 mod executor;
 mod form;
+mod kept;
 mod kernel;
 mod kv_pool;
 mod ops;

@@ -1,35 +1,13 @@
 //! A step after the first allocates nothing, on any thread.
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+#[path = "support/counting.rs"]
+mod counting;
 
 use sm_kernels::CpuBackend;
 use sm_kernels::plan::{Backend, Limits, OutputRow, PAGE_LEN, Plan, Span, StepBatch, StepOutput};
 use sm_kernels::testing::{self, RandomWeights};
 use sm_tensor::{DType, PageId, TokenId};
-
-struct Counting;
-
-static N_ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-#[allow(unsafe_code, reason = "a global allocator is unsafe to implement")]
-// SAFETY: the system's allocator does the work.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        N_ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Counts the allocations of steps of these lengths after one of the first length.
 fn count(plan: &Plan, n_threads: usize, lengths: &[u32]) -> usize {
@@ -49,12 +27,12 @@ fn count(plan: &Plan, n_threads: usize, lengths: &[u32]) -> usize {
             outputs: &[OutputRow::logits(n_rows - 1)],
             ..StepBatch::default()
         };
-        let before = N_ALLOCATIONS.load(Ordering::SeqCst);
+        let before = counting::n_allocations();
         executor.submit(&batch).unwrap();
         executor.wait(&mut output).unwrap();
         assert!(output.logits(0)[0].is_finite());
         if 0 < index {
-            n_after_first += N_ALLOCATIONS.load(Ordering::SeqCst) - before;
+            n_after_first += counting::n_allocations() - before;
         }
         start += n_rows;
     }

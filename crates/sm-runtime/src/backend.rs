@@ -20,7 +20,7 @@ use crate::{Device, Error, Threads};
 
 pub use cpu::kernel_sets;
 pub(crate) use cpu::{BLOCK_LEN, block_maxima};
-pub use gpu::{gpus, test_gpu};
+pub use gpu::{gpu_tested, gpus, test_gpu};
 
 /// The backend of a device.
 ///

@@ -15,6 +15,7 @@ mod guard;
 mod handle;
 mod loading;
 mod log;
+mod message;
 mod prompt_tokens;
 mod reply;
 mod request_params;
@@ -61,7 +62,8 @@ use crate::{
 };
 use admission::Admission;
 use directory::Directory;
-use engine_loop::{Core, Message, Submission};
+use engine_loop::Core;
+use message::{Message, Submission};
 use prompt_tokens::PromptTokens;
 use reply::{Reply, reply};
 use request_params::{KeepAlive, RequestParams};

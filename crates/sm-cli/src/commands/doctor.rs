@@ -35,7 +35,7 @@ struct Report {
     memory: Memory,
     /// The GPUs that `--device gpu:INDEX` can choose.
     gpu: String,
-    /// What `--gpu-test` found, one for each GPU.
+    /// What `--gpu-test` found, now or in an earlier run, one for each GPU.
     gpu_test: Vec<String>,
     #[serde(skip)]
     gpu_error: Option<sm_runtime::Error>,
@@ -71,15 +71,27 @@ fn gpu_test() -> (Vec<String>, Option<sm_runtime::Error>) {
             found
         }
     };
-    let n_gpus = sm_runtime::gpus().unwrap_or_default().len();
-    ((0..n_gpus).map(test).collect(), first_error)
+    ((0..n_gpus()).map(test).collect(), first_error)
+}
+
+/// What earlier tests found.
+fn gpu_tested() -> Vec<String> {
+    let tested = |index| match sm_runtime::gpu_tested(index) {
+        Some(n_values) => format!("{index}: {n_values} values of all kernels were right"),
+        None => format!("{index}: not tested with this driver; --gpu-test does, and so does the first model"),
+    };
+    (0..n_gpus()).map(tested).collect()
+}
+
+fn n_gpus() -> usize {
+    sm_runtime::gpus().unwrap_or_default().len()
 }
 
 impl Report {
     fn collect(tests_gpus: bool) -> Self {
         let cpu = Cpu::detect();
         let kernels = sm_runtime::kernel_sets();
-        let (gpu_test, gpu_error) = if tests_gpus { gpu_test() } else { Default::default() };
+        let (gpu_test, gpu_error) = if tests_gpus { gpu_test() } else { (gpu_tested(), None) };
         let would_run = match kernels.last() {
             Some(best) => format!(
                 "models run on the CPU with {} threads and {best} kernels (change with -t and --isa)",

@@ -22,6 +22,11 @@ fn a_gpu_that_computes_right_passes_its_test() {
     for found in found {
         assert!(found.as_str().unwrap().ends_with("values of all kernels are right"), "{report}");
     }
+    // Later runs know it.
+    let later = sm(&["doctor", "--json"]).json();
+    for found in later["gpu_test"].as_array().unwrap() {
+        assert!(found.as_str().unwrap().ends_with("values of all kernels were right"), "{later}");
+    }
 }
 
 #[test]

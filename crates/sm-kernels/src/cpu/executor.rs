@@ -76,6 +76,7 @@ impl CpuExecutor {
             kernels: format!("cpu {isa}"),
             n_workers,
             row_group: isa.dispatch(RowGroup),
+            max_top_k: 0,
             weight_bytes: weights.n_bytes(),
             kv_bytes: kv.n_bytes(),
             activation_bytes: arena.n_bytes() + n_workers * ProductWorkspace::n_bytes(max_cols),

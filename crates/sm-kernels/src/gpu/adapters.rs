@@ -1,6 +1,9 @@
 //! The adapters of this machine: what wgpu can open.
 
 use std::fmt;
+use std::path::Path;
+
+use super::kept::Kept;
 
 /// A GPU of this machine, or software that stands in for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +49,12 @@ impl Adapter {
     /// The adapters of this machine, the fastest kind first: the order that [`GpuBackend::open`](super::GpuBackend::open) counts in.
     pub fn all() -> Vec<Self> {
         found().into_iter().map(|(adapter, _)| adapter).collect()
+    }
+
+    /// How many values [`GpuBackend::self_test`](super::GpuBackend::self_test) of this version found to be right with this driver, if
+    /// that was kept in `dir`; see [`GpuBackend::open_keeping`](super::GpuBackend::open_keeping).
+    pub fn tested(&self, dir: &Path) -> Option<usize> {
+        Kept::new(Some(dir), self).tested()
     }
 }
 

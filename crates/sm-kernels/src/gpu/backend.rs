@@ -1,6 +1,7 @@
 //! The backend: opens a device, sends weights to it, and prepares executors that share them.
 
 use std::any::Any;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::adapters::Adapter;
@@ -28,7 +29,7 @@ const MAX_TOKENS: usize = 65_535;
 /// ```
 #[derive(Clone, Debug)]
 pub struct GpuBackend {
-    gpu: Arc<Gpu>,
+    pub(super) gpu: Arc<Gpu>,
 }
 
 impl GpuBackend {
@@ -37,7 +38,21 @@ impl GpuBackend {
     /// # Errors
     /// If there is no such adapter, or it lacks what the kernels need.
     pub fn open(index: usize) -> Result<Self, PrepareError> {
-        Ok(Self { gpu: Gpu::shared(index)? })
+        Ok(Self { gpu: Gpu::shared(index, None)? })
+    }
+
+    /// As [`GpuBackend::open`], and keeps files in `dir` from run to run: what the driver compiled, and that
+    /// [`GpuBackend::self_test`] was passed. If the device is open already, it keeps them where it began to.
+    ///
+    /// # Errors
+    /// As [`GpuBackend::open`].
+    pub fn open_keeping(index: usize, dir: &Path) -> Result<Self, PrepareError> {
+        Ok(Self { gpu: Gpu::shared(index, Some(dir))? })
+    }
+
+    /// How many values [`GpuBackend::self_test`] found to be right in this or an earlier run of this version with this driver.
+    pub fn tested(&self) -> Option<usize> {
+        self.gpu.kept.tested()
     }
 
     /// As [`GpuBackend::open`], but a device of its own, whose kernels see at most `max_binding_bytes` of a buffer, as on a
@@ -46,7 +61,7 @@ impl GpuBackend {
     /// # Errors
     /// As [`GpuBackend::open`].
     pub fn open_limited(index: usize, max_binding_bytes: u64) -> Result<Self, PrepareError> {
-        Ok(Self { gpu: Gpu::open(index, Some(max_binding_bytes))? })
+        Ok(Self { gpu: Gpu::open(index, None, Some(max_binding_bytes))? })
     }
 
     /// The adapter.
@@ -102,7 +117,9 @@ impl Backend for GpuBackend {
             return Err(other("they are on another device"));
         }
         weights.check(plan)?;
-        Ok(Box::new(GpuExecutor::new(plan, weights, limits)?))
+        let executor = GpuExecutor::new(plan, weights, limits)?;
+        self.gpu.keep_pipelines();
+        Ok(Box::new(executor))
     }
 }
 

@@ -4,11 +4,13 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::adapters::{self, Adapter};
+use super::kept::Kept;
 use super::kernel::{Kernel, KernelSpec, Kernels, PARAM_BYTES};
 use crate::plan::{ExecError, PrepareError};
 
@@ -25,6 +27,7 @@ pub(crate) struct Gpu {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     kernels: Kernels,
+    pub(crate) kept: Kept,
     /// The largest part of a buffer that a kernel can see.
     pub(crate) max_binding_bytes: u64,
     max_buffer_bytes: u64,
@@ -54,30 +57,36 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::open`].
-    pub(crate) fn shared(index: usize) -> Result<Arc<Self>, PrepareError> {
+    pub(crate) fn shared(index: usize, keep_in: Option<&Path>) -> Result<Arc<Self>, PrepareError> {
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         let known = open.get(&index).and_then(Weak::upgrade);
         if let Some(gpu) = known.filter(|gpu| gpu.check().is_ok()) {
             return Ok(gpu);
         }
-        let gpu = Self::open(index, None)?;
+        let gpu = Self::open(index, keep_in, None)?;
         open.insert(index, Arc::downgrade(&gpu));
         Ok(gpu)
     }
 
-    /// Opens an adapter by its place among [`Adapter::all`]. `max_binding_bytes` lowers the device's own limit.
+    /// Opens an adapter by its place among [`Adapter::all`], of which files are kept in a folder. `max_binding_bytes` lowers the
+    /// device's own limit.
     ///
     /// # Errors
     /// If there is no such adapter, or it lacks what kernels need.
-    pub(crate) fn open(index: usize, max_binding_bytes: Option<u64>) -> Result<Arc<Self>, PrepareError> {
+    pub(crate) fn open(
+        index: usize,
+        keep_in: Option<&Path>,
+        max_binding_bytes: Option<u64>,
+    ) -> Result<Arc<Self>, PrepareError> {
         let mut found = adapters::found();
         if found.len() <= index {
             return Err(PrepareError::Unsupported(no_adapter(index, &found)));
         }
         let (adapter, opened) = found.swap_remove(index);
         let features = wgpu::Features::IMMEDIATES;
-        // For profiles.
-        let optional = wgpu::Features::TIMESTAMP_QUERY & opened.features();
+        // For profiles, and for faster starts.
+        let optional = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
+        let optional = optional & opened.features();
         let limits = opened.limits();
         if !opened.features().contains(features) || limits.max_immediate_size < PARAM_BYTES {
             let reason = format!(
@@ -105,8 +114,25 @@ impl Gpu {
         // Without a handler, wgpu panics.
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| errors.report(error.to_string())));
         device.set_device_lost_callback(move |reason, message| lost.report(format!("{reason:?}: {message}")));
-        let kernels = Kernels::default();
-        Ok(Arc::new(Self { adapter, device, queue, kernels, max_binding_bytes, max_buffer_bytes, health }))
+        let kept = Kept::new(keep_in, &adapter);
+        let kernels = Kernels::new(&device, keep_in.is_some().then(|| kept.pipelines()));
+        Ok(Arc::new(Self {
+            adapter,
+            device,
+            queue,
+            kernels,
+            kept,
+            max_binding_bytes,
+            max_buffer_bytes,
+            health,
+        }))
+    }
+
+    /// Keeps what the driver compiled.
+    pub(crate) fn keep_pipelines(&self) {
+        if let Some(data) = self.kernels.pipelines() {
+            self.kept.keep_pipelines(&data);
+        }
     }
 
     /// Whether the device still does what it is told.

@@ -1,25 +1,26 @@
 //! The executor: a step is one command buffer with one pass, or one for each layer if it is long.
 
+mod record;
+
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 
 use sm_tensor::PageId;
 
-use super::binder::{Recorder, stride};
+use super::binder::stride;
 use super::device::Gpu;
 use super::kv_pool::KvPool;
 use super::profiler::Profiler;
 use super::program::Program;
 use super::readback::Readback;
-use super::results::{LogitsWanted, Results, result_bytes};
-use super::select::{ArgMax, PICK_BYTES};
+use super::results::{Results, result_bytes};
+use super::select::{LogitsWanted, MAX_TOP, Selection};
 use super::speed;
-use super::step::{Extents, StepTables};
+use super::step::StepTables;
 use super::weights::DeviceWeights;
 use crate::plan::{
-    BufferId, ExecError, Executor, ExecutorInfo, Limits, Op, OutputRow, Plan, PrepareError, Profile,
-    StepBatch, StepOutput, Traffic, Wanted, Weights,
+    ExecError, Executor, ExecutorInfo, Limits, Op, OutputRow, Plan, PrepareError, Profile, StepBatch,
+    StepOutput, Traffic, Weights,
 };
 
 /// Bytes of pages that are read at a time.
@@ -44,7 +45,7 @@ pub(crate) struct GpuExecutor {
     tables: StepTables,
     program: Program,
     /// None without logits.
-    arg_max: Option<ArgMax>,
+    selection: Option<Selection>,
     /// For each step under way; those not in use.
     results: Vec<StepResults>,
     pages: Readback,
@@ -86,9 +87,9 @@ impl GpuExecutor {
         let kv = KvPool::new(&gpu, &plan.cache, limits.n_pages, limits.kv_dtype)?;
         let tables = StepTables::new(&gpu, plan, &limits)?;
         let program = Program::bind(&gpu, plan, &limits, &weights, &kv, &tables)?;
-        let arg_max = plan
-            .logits
-            .map(|logits| ArgMax::new(&gpu, program.buffer(logits), plan.vocab_size(), limits.max_outputs));
+        let selection = plan.logits.map(|logits| {
+            Selection::new(&gpu, program.buffer(logits), plan.vocab_size(), limits.max_outputs)
+        });
         let page_bytes = kv.page_bytes() as u64;
         let pages = Readback::new(&gpu, (PAGES_BYTES / page_bytes.max(1)).max(1) * page_bytes)?;
         let results = (0..MAX_IN_FLIGHT).map(|_| {
@@ -102,6 +103,7 @@ impl GpuExecutor {
             n_workers: 1,
             // Products of few rows take 4 at a time.
             row_group: 4,
+            max_top_k: MAX_TOP,
             weight_bytes: weights.n_bytes(),
             kv_bytes: KvPool::needed_bytes(&plan.cache, limits.n_pages, limits.kv_dtype),
             activation_bytes: activation_bytes(plan, &limits),
@@ -115,7 +117,7 @@ impl GpuExecutor {
             kv,
             tables,
             program,
-            arg_max: arg_max.transpose()?,
+            selection: selection.transpose()?,
             results,
             pages,
             input: Vec::new(),
@@ -142,106 +144,6 @@ impl GpuExecutor {
         bytes.len() as u64
     }
 
-    /// A command buffer to record into.
-    fn encoder(&self) -> wgpu::CommandEncoder {
-        self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
-    }
-
-    /// Records operations as one pass, and the search for the arg-max if `logits` says so. Returns the number of dispatches.
-    fn record(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        operations: Range<usize>,
-        extents: &Extents,
-        logits: LogitsWanted,
-    ) -> u64 {
-        let n_timed = match &self.profiler {
-            None => 0,
-            Some(profiler) => self.record_timed(encoder, operations.clone(), extents, profiler),
-        };
-        let mut recorder = Recorder::begin(encoder, None);
-        if self.profiler.is_none() {
-            self.program.record(&mut recorder, operations, extents);
-        }
-        if let (LogitsWanted::ArgMax, Some(arg_max)) = (logits, &self.arg_max) {
-            arg_max.record(&mut recorder, extents);
-        }
-        n_timed + recorder.n_dispatches
-    }
-
-    /// Records each operation as a pass of its own, for its time.
-    fn record_timed(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        operations: Range<usize>,
-        extents: &Extents,
-        profiler: &Profiler,
-    ) -> u64 {
-        let record = |index: usize| {
-            let mut recorder = Recorder::begin(encoder, Some(profiler.stamps(index)));
-            self.program.record(&mut recorder, index..index + 1, extents);
-            recorder.n_dispatches
-        };
-        operations.map(record).sum()
-    }
-
-    /// The operations that the outputs of a step need.
-    fn operations(&self, outputs: &[OutputRow]) -> Range<usize> {
-        let is_hidden = |output: &OutputRow| output.wanted == Wanted::Hidden;
-        let is_short = !outputs.is_empty() && outputs.iter().all(is_hidden);
-        0..if is_short { self.program.n_hidden_ops } else { self.program.n_ops() }
-    }
-
-    /// Submits the layers of a long step, each for itself, and returns the operations that remain: Windows resets a GPU that
-    /// computes for two seconds. A step of few rows has one submission. Adds the dispatches to `traffic`.
-    fn submit_layers(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        operations: Range<usize>,
-        extents: &Extents,
-        traffic: &mut Traffic,
-    ) -> Range<usize> {
-        let Range { mut start, end } = operations;
-        if LONG_STEP <= extents.n_tokens {
-            for &next in self.plan.layer_starts.iter().filter(|next| **next < end) {
-                traffic.n_dispatches += self.record(encoder, start..next, extents, LogitsWanted::Nothing);
-                let layer = std::mem::replace(encoder, self.encoder());
-                self.gpu.queue.submit([layer.finish()]);
-                start = next;
-            }
-        }
-        start..end
-    }
-
-    /// Records the copies of what is wanted.
-    fn record_results(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        to: &StepResults,
-        logits: LogitsWanted,
-    ) -> Results {
-        let n_rows = to.outputs.len() as u64;
-        let whole = |buffer: BufferId| {
-            (self.program.buffer(buffer), n_rows * 4 * stride(self.plan.buffer(buffer).width) as u64)
-        };
-        let from_logits = match logits {
-            LogitsWanted::Nothing => None,
-            LogitsWanted::ArgMax => {
-                self.arg_max.as_ref().map(|arg_max| (&arg_max.picked, n_rows * PICK_BYTES))
-            }
-            LogitsWanted::All => self.plan.logits.map(whole),
-        };
-        let is_hidden = |output: &OutputRow| output.wanted == Wanted::Hidden;
-        let hidden = self.plan.hidden.filter(|_| to.outputs.iter().any(is_hidden)).map(whole);
-        let mut at = 0;
-        for (from, n_bytes) in [from_logits, hidden].into_iter().flatten() {
-            encoder.copy_buffer_to_buffer(from, 0, to.memory.buffer(), at, n_bytes);
-            at += n_bytes;
-        }
-        let bytes = |copied: Option<(&wgpu::Buffer, u64)>| copied.map_or(0, |(_, n_bytes)| n_bytes);
-        Results { logits, logits_bytes: bytes(from_logits), hidden_bytes: bytes(hidden) }
-    }
-
     /// Starts a step; if it `follows`, with the tokens that the step before it names.
     fn start(&mut self, batch: &StepBatch<'_>, follows: bool) -> Result<(), ExecError> {
         if self.submitted.len() >= self.max_in_flight() {
@@ -260,8 +162,8 @@ impl GpuExecutor {
         let logits = LogitsWanted::of(&to.outputs);
         let mut traffic = Traffic { sent_bytes: self.tables.sent_bytes + input_bytes, ..Traffic::default() };
         let mut encoder = self.encoder();
-        if let (true, Some(arg_max)) = (follows, &self.arg_max) {
-            arg_max.copy_tokens(&mut encoder, &self.tables, extents.n_tokens);
+        if let (true, Some(selection)) = (follows, &self.selection) {
+            selection.copy_tokens(&mut encoder, &self.tables, extents.n_tokens);
         }
         let operations = self.operations(&to.outputs);
         let last = self.submit_layers(&mut encoder, operations, &extents, &mut traffic);
@@ -276,42 +178,13 @@ impl GpuExecutor {
         self.submitted.push_back(Submitted { submission, to, results, n_ops, traffic });
         Ok(())
     }
-
-    /// Runs operations and reads what they left in a buffer of activations, without padding.
-    fn values(
-        &self,
-        operations: Range<usize>,
-        extents: &Extents,
-        out: BufferId,
-    ) -> Result<Vec<f32>, ExecError> {
-        let decl = self.plan.buffer(out);
-        let n_bytes = 4 * stride(decl.width) as u64 * u64::from(extents.of(decl.rows));
-        let copy = Readback::new(&self.gpu, n_bytes)
-            .map_err(|_| ExecError::OutOfMemory { needed_bytes: n_bytes as usize })?;
-        let mut encoder = self.encoder();
-        self.record(&mut encoder, operations, extents, LogitsWanted::Nothing);
-        if n_bytes > 0 {
-            encoder.copy_buffer_to_buffer(self.program.buffer(out), 0, copy.buffer(), 0, n_bytes);
-        }
-        let submission = self.gpu.queue.submit([encoder.finish()]);
-        let mut values = Vec::new();
-        copy.read(&self.gpu, &submission, n_bytes, |bytes| {
-            let rows = bytes.chunks_exact(4 * stride(decl.width));
-            values.extend(rows.flat_map(|row| floats(row).take(decl.width)));
-        })?;
-        Ok(values)
-    }
-}
-
-/// Little-endian values.
-fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
-    bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes))
 }
 
 /// Bytes that a plan takes beside weights and pages.
 pub(crate) fn activation_bytes(plan: &Plan, limits: &Limits) -> usize {
-    let results = result_bytes(plan, limits.max_outputs) as usize;
-    [Program::needed_bytes(plan, limits), StepTables::needed_bytes(plan, limits), results]
+    let results = MAX_IN_FLIGHT * result_bytes(plan, limits.max_outputs) as usize;
+    let selection = Selection::needed_bytes(limits.max_outputs);
+    [Program::needed_bytes(plan, limits), StepTables::needed_bytes(plan, limits), results, selection]
         .into_iter()
         .fold(0, usize::saturating_add)
 }

@@ -94,12 +94,36 @@ impl Kernel {
 }
 
 /// The compiled kernels of a device, by their text.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Kernels {
     compiled: Mutex<HashMap<String, Arc<Kernel>>>,
+    /// What the driver keeps of them.
+    cache: Option<wgpu::PipelineCache>,
 }
 
 impl Kernels {
+    /// None yet. `kept` is what [`Kernels::pipelines`] gave in an earlier run, if that is wanted at all.
+    #[allow(unsafe_code, reason = "drivers trust the data of pipeline caches")]
+    pub(crate) fn new(device: &wgpu::Device, kept: Option<Option<Vec<u8>>>) -> Self {
+        let kept = kept.filter(|_| device.features().contains(wgpu::Features::PIPELINE_CACHE));
+        let cache = kept.map(|data| {
+            let descriptor = wgpu::PipelineCacheDescriptor {
+                label: Some("smallmind"),
+                data: data.as_deref(),
+                fallback: true,
+            };
+            // SAFETY: the data is what `get_data` gave: nobody else writes such files with their checksum, but those who may replace
+            // the program as well. wgpu checks that they are of this adapter and driver.
+            unsafe { device.create_pipeline_cache(&descriptor) }
+        });
+        Self { compiled: Mutex::default(), cache }
+    }
+
+    /// What the driver compiled, for the next run.
+    pub(crate) fn pipelines(&self) -> Option<Vec<u8>> {
+        self.cache.as_ref()?.get_data()
+    }
+
     /// Compiles a kernel for a device of `adapter`, unless it was compiled before.
     ///
     /// # Errors
@@ -116,7 +140,7 @@ impl Kernels {
         }
         drop(known);
         // naga panics at some texts that it should refuse.
-        let compiled = catch_unwind(AssertUnwindSafe(|| compile(device, adapter, spec)));
+        let compiled = catch_unwind(AssertUnwindSafe(|| compile(device, self.cache.as_ref(), adapter, spec)));
         let kernel =
             Arc::new(compiled.unwrap_or_else(|_| Err(refused(adapter, spec, "its translation failed")))?);
         let mut known = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
@@ -125,7 +149,12 @@ impl Kernels {
     }
 }
 
-fn compile(device: &wgpu::Device, adapter: &Adapter, spec: &KernelSpec) -> Result<Kernel, PrepareError> {
+fn compile(
+    device: &wgpu::Device,
+    cache: Option<&wgpu::PipelineCache>,
+    adapter: &Adapter,
+    spec: &KernelSpec,
+) -> Result<Kernel, PrepareError> {
     let entry = |(binding, &access): (u32, &Binding)| wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,
@@ -160,7 +189,7 @@ fn compile(device: &wgpu::Device, adapter: &Adapter, spec: &KernelSpec) -> Resul
             zero_initialize_workgroup_memory: false,
             ..Default::default()
         },
-        cache: None,
+        cache,
     });
     let error = pollster::block_on(internal.pop()).or(pollster::block_on(invalid.pop()));
     if let Some(error) = error {

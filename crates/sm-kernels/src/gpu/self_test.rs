@@ -4,7 +4,7 @@ use super::GpuBackend;
 use super::form::SEGMENT_LEN;
 use crate::plan::{
     Backend, ExecError, GatherRows, Input, KvDType, Limits, Linear, MatrixPart, OutputRow, PAGE_LEN, Plan,
-    PlanBuilder, PrepareError, Rows, Span, StepBatch, WeightSource,
+    PlanBuilder, PrepareError, Rows, Span, StepBatch, StepOutput, Wanted, WeightSource,
 };
 use crate::testing::{self, RandomWeights, random_values};
 use sm_tensor::{DType, PageId, TokenId};
@@ -41,8 +41,8 @@ pub enum SelfTestError {
 }
 
 impl GpuBackend {
-    /// Multiplies by every weight type in each of its kernels, against sums in double precision, and computes a small decoder with
-    /// each type of keys and values, against the CPU. Returns the number of values compared. Takes seconds, most of them for the
+    /// Multiplies by every weight type in each of its kernels, against sums in double precision, computes a small decoder with
+    /// each type of keys and values, against the CPU, and selects among its logits. Returns the number of values compared. Takes seconds, most of them for the
     /// driver to compile the kernels.
     ///
     /// # Errors
@@ -55,6 +55,8 @@ impl GpuBackend {
         for kv_dtype in [KvDType::F16, KvDType::F32, KvDType::Q8_0] {
             n_values += self.test_decoder(kv_dtype)?;
         }
+        n_values += self.test_selection()?;
+        self.gpu.kept.keep_tested(n_values);
         Ok(n_values)
     }
 
@@ -113,6 +115,46 @@ impl GpuBackend {
         Ok(0)
     }
 
+    /// The first tokens of rows that are found on the device, against those of their logits.
+    fn test_selection(&self) -> Result<usize, SelfTestError> {
+        let plan = testing::mixed_decoder(DType::F32);
+        let limits = limits(N_ROWS[2], KvDType::F16);
+        let mut executor = self.prepare(&plan, &RandomWeights::new(&plan), limits, &|_| ())?;
+        let (tokens, pages) = (tokens(N_ROWS[2]), pages(limits.n_pages));
+        let mut run = |wanted| {
+            let outputs: Vec<_> = (0..N_ROWS[2] as u32).map(|row| OutputRow { row, wanted }).collect();
+            let mut output = StepOutput::new();
+            executor.run(
+                &StepBatch { outputs: &outputs, ..batch(&tokens, &spans(N_ROWS[2]), &pages) },
+                &mut output,
+            )?;
+            Ok::<_, ExecError>(output)
+        };
+        let all = run(Wanted::Logits)?;
+        for wanted in [Wanted::ArgMax, Wanted::TopK(1), Wanted::TopK(9)] {
+            let found = run(wanted)?;
+            for row in 0..N_ROWS[2] {
+                let mut expected = StepOutput::new();
+                expected.push_logits(wanted, all.logits(row));
+                let shown = |output: &StepOutput, row| match wanted {
+                    Wanted::ArgMax => format!("{:?}", output.arg_max(row)),
+                    _ => format!("{:?}", output.top(row)),
+                };
+                let (found, expected) = (shown(&found, row), shown(&expected, 0));
+                if found != expected {
+                    let what = format!("{wanted:?} of the logits of row {row}");
+                    return Err(SelfTestError::Wrong {
+                        adapter: self.adapter().to_string(),
+                        what,
+                        found,
+                        expected,
+                    });
+                }
+            }
+        }
+        Ok(3 * N_ROWS[2])
+    }
+
     fn wrong(&self, what: String, found: f32, expected: f32) -> SelfTestError {
         let adapter = self.adapter().to_string();
         SelfTestError::Wrong { adapter, what, found: found.to_string(), expected: expected.to_string() }
@@ -133,6 +175,28 @@ fn product(dtype: DType, cols: usize) -> Plan {
     builder.finish(logits)
 }
 
+fn limits(n_rows: usize, kv_dtype: KvDType) -> Limits {
+    let n_pages = n_rows.div_ceil(PAGE_LEN);
+    Limits { max_tokens: n_rows, max_outputs: n_rows, max_sequences: 1, n_pages, kv_dtype }
+}
+
+fn tokens(n_rows: usize) -> Vec<TokenId> {
+    (0..n_rows).map(|i| TokenId((i * 7 % testing::VOCAB_SIZE) as u32)).collect()
+}
+
+fn pages(n_pages: usize) -> Vec<PageId> {
+    (0..n_pages as u32).rev().map(PageId).collect()
+}
+
+fn spans(n_rows: usize) -> [Span; 1] {
+    [Span { n_rows: n_rows as u32, n_pages: n_rows.div_ceil(PAGE_LEN) as u32, ..Span::default() }]
+}
+
+/// The rows of a sequence from its beginning.
+fn batch<'a>(tokens: &'a [TokenId], spans: &'a [Span], page_table: &'a [PageId]) -> StepBatch<'a> {
+    StepBatch { tokens, spans, page_table, ..StepBatch::default() }
+}
+
 /// The first output of each operation, for one sequence of `n_rows` from its beginning.
 fn trace(
     backend: &dyn Backend,
@@ -142,19 +206,11 @@ fn trace(
     n_rows: usize,
     input: Option<&[f32]>,
 ) -> Result<Vec<Vec<f32>>, SelfTestError> {
-    let n_pages = n_rows.div_ceil(PAGE_LEN);
-    let limits = Limits { max_tokens: n_rows, max_outputs: n_rows, max_sequences: 1, n_pages, kv_dtype };
+    let limits = limits(n_rows, kv_dtype);
     let mut executor = backend.prepare(plan, source, limits, &|_| ())?;
-    let tokens: Vec<_> = (0..n_rows).map(|i| TokenId((i * 7 % testing::VOCAB_SIZE) as u32)).collect();
-    let pages: Vec<_> = (0..n_pages as u32).rev().map(PageId).collect();
-    let batch = StepBatch {
-        tokens: &tokens,
-        spans: &[Span { n_rows: n_rows as u32, n_pages: n_pages as u32, ..Span::default() }],
-        page_table: &pages,
-        outputs: &[OutputRow::logits(0)],
-        input,
-        ..StepBatch::default()
-    };
+    let (tokens, pages) = (tokens(n_rows), pages(limits.n_pages));
+    let spans = spans(n_rows);
+    let batch = StepBatch { outputs: &[OutputRow::logits(0)], input, ..batch(&tokens, &spans, &pages) };
     let mut all = Vec::new();
     executor.trace(&batch, &mut |_, values| all.push(values.to_vec()))?;
     Ok(all)

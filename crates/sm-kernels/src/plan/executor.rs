@@ -104,6 +104,9 @@ pub struct ExecutorInfo {
     pub n_workers: usize,
     /// Rows that products compute together: one row more than a multiple of it costs about as much as several.
     pub row_group: usize,
+    /// The largest K of which [`Wanted::TopK`](super::Wanted::TopK) is found where the logits are, without them leaving the device; 0
+    /// where the host sees all logits anyway.
+    pub max_top_k: usize,
     /// Bytes of packed weights, which other executors may share.
     pub weight_bytes: usize,
     /// Bytes of the pools of pages and states.

@@ -73,6 +73,7 @@ impl SplitExecutor {
             },
             n_workers: a.n_workers + b.n_workers,
             row_group: a.row_group.max(b.row_group),
+            max_top_k: b.max_top_k,
             weight_bytes: a.weight_bytes + b.weight_bytes,
             kv_bytes: a.kv_bytes + b.kv_bytes,
             activation_bytes: a.activation_bytes + b.activation_bytes,

@@ -196,7 +196,7 @@ fn rows_give_what_is_wanted_of_them() {
 }
 
 #[test]
-fn the_arg_max_found_on_the_device_is_that_of_the_logits() {
+fn what_is_found_on_the_device_is_that_of_the_logits() {
     let Some(backend) = gpu() else { return };
     let plan = testing::decoder(DType::F32);
     let mut weights = RandomWeights::new(&plan);
@@ -223,6 +223,20 @@ fn the_arg_max_found_on_the_device_is_that_of_the_logits() {
             output
         };
         let (picked, all) = (run(Wanted::ArgMax), run(Wanted::Logits));
+        for k in [1, 2, 3, 7, testing::VOCAB_SIZE, 99] {
+            let found = run(Wanted::TopK(k as u32));
+            for row in 0..20 {
+                let mut expected = StepOutput::new();
+                expected.push_logits(Wanted::TopK(k as u32), all.logits(row));
+                let bits = |output: &StepOutput, row| -> Vec<_> {
+                    output.top(row).iter().map(|(token, logit)| (*token, logit.to_bits())).collect()
+                };
+                assert_eq!(bits(&found, row), bits(&expected, 0), "the first {k} of row {row}");
+                let difference = found.log_sum_exp(row) - expected.log_sum_exp(0);
+                let is_right = difference.abs() < 1e-5 || (difference.is_nan() && nan.is_some());
+                assert!(is_right, "the first {k} of row {row}: {difference}");
+            }
+        }
         for row in 0..20 {
             let mut expected = StepOutput::new();
             expected.push_logits(Wanted::ArgMax, all.logits(row));

@@ -1,20 +1,27 @@
 //! The GPU backend.
 
+use std::path::PathBuf;
+
 use sm_kernels::plan::Backend;
 use sm_kernels::{Adapter, AdapterKind, GpuBackend};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::Error;
 
-/// The GPU of an index, the fastest kind first.
+/// The GPU of an index, the fastest kind first. One that this version has not seen with its driver is tested first: wrong tokens are
+/// worse than a slow start.
 ///
 /// # Errors
-/// If there is no such GPU, or it lacks what the kernels need.
+/// If there is no such GPU, it lacks what the kernels need, or fails its test.
 pub(super) fn open(index: usize) -> Result<Box<dyn Backend>, Error> {
-    let backend = GpuBackend::open(index).map_err(|error| Error::validation("device", error.to_string()))?;
+    let backend = open_keeping(index)?;
     let adapter = backend.adapter();
     if adapter.kind == AdapterKind::Software {
         warn!("GPU {index} is {adapter}: it runs on the processor, slower than --device cpu");
+    }
+    if backend.tested().is_none() {
+        info!("testing the kernels on GPU {index}, which is new: {adapter}");
+        backend.self_test().map_err(|error| invalid(&error))?;
     }
     Ok(Box::new(backend))
 }
@@ -25,13 +32,44 @@ pub(super) fn open(index: usize) -> Result<Box<dyn Backend>, Error> {
 /// # Errors
 /// If there is no such GPU, its driver refuses a kernel, or a value is wrong.
 pub fn test_gpu(index: usize) -> Result<usize, Error> {
-    let invalid = |error: String| Error::validation("device", error);
-    let backend = GpuBackend::open(index).map_err(|error| invalid(error.to_string()))?;
-    backend.self_test().map_err(|error| invalid(error.to_string()))
+    open_keeping(index)?.self_test().map_err(|error| invalid(&error))
 }
 
 /// The GPUs of this machine, in the order of the indices of [`Device::Gpu`](crate::Device::Gpu); `None` if this build has no GPU
 /// backend.
 pub fn gpus() -> Option<Vec<String>> {
     Some(Adapter::all().iter().map(ToString::to_string).collect())
+}
+
+/// How many values [`test_gpu`] of this version found to be right on the GPU of an index with its driver, now or in an earlier run.
+pub fn gpu_tested(index: usize) -> Option<usize> {
+    Adapter::all().get(index)?.tested(&kept_in()?)
+}
+
+fn open_keeping(index: usize) -> Result<GpuBackend, Error> {
+    let opened = match kept_in() {
+        Some(folder) => GpuBackend::open_keeping(index, &folder),
+        None => GpuBackend::open(index),
+    };
+    opened.map_err(|error| invalid(&error))
+}
+
+fn invalid(error: &dyn std::error::Error) -> Error {
+    Error::validation("device", error.to_string())
+}
+
+/// Where files of GPUs are kept that can be made again: in `SM_CACHE_DIR`, or in a folder where the system has such files.
+fn kept_in() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let of_system = || {
+        if cfg!(windows) {
+            variable("LOCALAPPDATA")
+        } else if cfg!(target_os = "macos") {
+            variable("HOME").map(|home| home.join("Library/Caches"))
+        } else {
+            variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")))
+        }
+    };
+    let cache = variable("SM_CACHE_DIR").or_else(|| of_system().map(|folder| folder.join("smallmind")));
+    cache.map(|folder| folder.join("gpu"))
 }

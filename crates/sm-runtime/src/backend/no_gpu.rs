@@ -17,6 +17,11 @@ pub fn test_gpu(index: usize) -> Result<usize, Error> {
     Err(missing(index))
 }
 
+/// Nothing was tested.
+pub fn gpu_tested(_index: usize) -> Option<usize> {
+    None
+}
+
 fn missing(index: usize) -> Error {
     let message = format!(
         "this build has no GPU backend; use cpu or auto instead of {}, or build with the feature `gpu`",

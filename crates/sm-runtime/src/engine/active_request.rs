@@ -46,6 +46,7 @@ pub(crate) struct ActiveRequest {
     bound: Bound,
     /// Whether speculation is allowed.
     pub(super) speculate: bool,
+    wanted: Wanted,
     prefill: Option<PrefillReport>,
     usage: Usage,
     choices: Vec<Choice>,
@@ -116,6 +117,7 @@ impl ActiveRequest {
             seed,
             bound,
             speculate,
+            wanted: Wanted::Logits,
             prefill,
             usage: Usage {
                 prompt_tokens: input.tokens.len(),
@@ -166,10 +168,12 @@ impl ActiveRequest {
         self.pool.is_some()
     }
 
-    /// Sets what it needs of the prompt's positions and of those that it samples from.
-    pub(crate) fn want_outputs(&self, request: &mut Request) {
+    /// Sets what it needs of the prompt's positions and of those that it samples from, of an executor that finds up to
+    /// `max_top_k` first tokens itself.
+    pub(crate) fn want_outputs(&mut self, request: &mut Request, max_top_k: usize) {
+        self.wanted = self.chain_wants(max_top_k);
         request.prompt_outputs = self.prompt_outputs();
-        request.wanted = self.wanted();
+        request.wanted = self.wanted;
     }
 
     fn prompt_outputs(&self) -> PromptOutputs {
@@ -181,9 +185,19 @@ impl ActiveRequest {
 
     /// What it samples from.
     pub(crate) fn wanted(&self) -> Wanted {
+        self.wanted
+    }
+
+    fn chain_wants(&self, max_top_k: usize) -> Wanted {
         let is_constrained = self.choices.iter().any(|choice| choice.constraint.is_some());
-        let needs_logits = is_constrained || wants_logprobs(&self.options, self.select);
-        if self.chain.is_arg_max() && !needs_logits { Wanted::ArgMax } else { Wanted::Logits }
+        if is_constrained || wants_logprobs(&self.options, self.select) {
+            return Wanted::Logits;
+        }
+        match self.chain.first_tokens() {
+            Some(_) if self.chain.is_arg_max() => Wanted::ArgMax,
+            Some(k) if k <= max_top_k => Wanted::TopK(k as u32),
+            _ => Wanted::Logits,
+        }
     }
 
     /// The draft statistics of a choice; `None` if the request opted out of speculation.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use sm_batching::{Ended, Request, RequestId, Results, Scheduler};
 use sm_cache::{CacheError, KvCache, Namespace, SessionId, SessionMode, Turn, TurnEnd, TurnRequest};
-use sm_kernels::plan::{ExecError, Executor, RopeRange, StepOutput};
+use sm_kernels::plan::{ExecError, Executor, StepOutput};
 use sm_tensor::PageId;
 
 use super::active_request::{ActiveRequest, SamplingBuffers};
@@ -18,6 +18,7 @@ use super::advice::Advice;
 use super::ahead::Ahead;
 use super::guard::{GuardedSink, LostEvents};
 use super::log;
+use super::message::{Message, Submission};
 use super::prompt_tokens::PromptTokens;
 use super::reply::Replier;
 use super::request_params::RequestParams;
@@ -31,27 +32,6 @@ use crate::{Error, RequestMetrics};
 
 /// Wait when sequences are running but no step is possible because others hold the pages.
 const STALL: Duration = Duration::from_millis(1);
-
-/// A message from a caller to the engine.
-pub(crate) enum Message {
-    /// A new request.
-    Submit(Box<Submission>),
-    /// A request was cancelled, or pages arrived from disk.
-    Wake,
-    /// A closure to run between two steps.
-    Call(Box<dyn FnOnce(&mut Core) + Send>),
-}
-
-/// A tokenized request.
-pub(crate) struct Submission {
-    pub(crate) params: RequestParams,
-    pub(crate) prompt: PromptTokens,
-    pub(crate) priority: sm_batching::Priority,
-    pub(crate) client: u64,
-    pub(crate) session: Option<(SessionId, SessionMode)>,
-    pub(crate) namespace: Arc<Namespace>,
-    pub(crate) rope_range: RopeRange,
-}
 
 /// The state owned by the engine's thread.
 pub(crate) struct Core {
@@ -297,7 +277,7 @@ impl Core {
         request.client = client;
         request.n_choices = n_choices;
         request.deadline_us = deadline_us;
-        active.want_outputs(&mut request);
+        active.want_outputs(&mut request, self.executor.info().max_top_k);
         match self.scheduler.submit(request, submitted_us, &self.cache) {
             Ok(()) => _ = self.active.insert(active.id, active),
             Err((error, request)) => {

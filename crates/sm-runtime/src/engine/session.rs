@@ -6,7 +6,8 @@ use std::sync::mpsc::Sender;
 
 use sm_cache::{CacheError, SessionId, SessionMode};
 
-use super::engine_loop::{Core, Message};
+use super::engine_loop::Core;
+use super::message::Message;
 use super::request_params::Delivery;
 use super::{Engine, Extra, RequestHandle, TokenStream};
 use crate::{Completion, Error, GenerationOptions, Prompt, Request};

@@ -64,14 +64,37 @@ impl Candidates {
         Err(Error::InvalidLogits { value: logits[token], token, position })
     }
 
-    /// Replaces the candidates with the `top_k` most likely allowed tokens, or all of them if 0. The logits must be those
+    /// Replaces the candidates with the `top_k` most likely allowed tokens, in order, or all of them if 0. The logits must be those
     /// last scanned.
     pub(crate) fn gather(&mut self, logits: &[f32], top_k: usize) {
-        if top_k == 0 || top_k >= logits.len() {
+        if top_k == 0 {
+            return self.gather_all(logits);
+        }
+        if top_k >= logits.len() {
             self.gather_all(logits);
         } else {
             self.gather_top_k(logits, top_k);
         }
+        self.sort();
+    }
+
+    /// Most likely first: sums over the most likely tokens have one order, whether they were gathered here or by an executor.
+    fn sort(&mut self) {
+        self.list.sort_unstable_by(Candidate::rank);
+    }
+
+    /// Replaces the candidates with tokens that an executor gathered.
+    ///
+    /// # Errors
+    /// [`Error::InvalidLogits`].
+    pub(crate) fn take(&mut self, gathered: &[(TokenId, f32)], position: usize) -> Result<(), Error> {
+        if let Some(&(token, value)) = gathered.iter().find(|(_, logit)| !logit.is_finite()) {
+            return Err(Error::InvalidLogits { value, token: token.0 as usize, position });
+        }
+        self.list.clear();
+        self.list.extend(gathered.iter().map(|&(token, logit)| Candidate { token, logit, mass: 0 }));
+        self.sort();
+        Ok(())
     }
 
     fn gather_all(&mut self, logits: &[f32]) {

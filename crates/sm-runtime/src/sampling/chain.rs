@@ -74,6 +74,25 @@ impl SamplerChain {
         self.filters.is_empty() && self.top_k == 1 && self.cuts.is_empty() && self.mirostat.is_none()
     }
 
+    /// How many of the first tokens in the order of the model's own logits the chain needs, if it needs no others.
+    pub(crate) fn first_tokens(&self) -> Option<usize> {
+        let is_cut = |cut: &Cut| !matches!(cut, Cut::Filter(_));
+        let needs_no_others = self.filters.is_empty() && self.top_k > 0 && self.mirostat.is_none();
+        (needs_no_others && self.cuts.iter().all(is_cut)).then_some(self.top_k)
+    }
+
+    /// As [`SamplerChain::sample`], from as many first tokens and their logits as [`SamplerChain::first_tokens`] says.
+    pub(crate) fn sample_first(
+        &self,
+        first: &[(TokenId, f32)],
+        history: &mut History<'_>,
+        draw: Draw,
+        candidates: &mut Candidates,
+    ) -> Result<TokenId, Error> {
+        candidates.take(first, draw.position as usize)?;
+        self.cut_and_draw(&mut [], history, draw, candidates)
+    }
+
     /// Samples a token. The filters modify `logits`, `[vocab_size]`.
     ///
     /// # Errors
@@ -109,6 +128,17 @@ impl SamplerChain {
             candidates.look_at(logits);
         }
         candidates.gather(logits, self.top_k);
+        self.cut_and_draw(logits, history, draw, candidates)
+    }
+
+    /// Draws one of the candidates, which are gathered from `logits`.
+    fn cut_and_draw(
+        &self,
+        logits: &mut [f32],
+        history: &mut History<'_>,
+        draw: Draw,
+        candidates: &mut Candidates,
+    ) -> Result<TokenId, Error> {
         let mut temperature = 1.0;
         for cut in &self.cuts {
             temperature = cut.apply(candidates, logits, history, temperature, draw);

@@ -1,4 +1,4 @@
-//! An executor that computes each step when it is submitted, so that several can be under way.
+//! An executor like that of a device far away: several steps can be under way, and it gives the first tokens without the logits.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,9 +12,12 @@ use crate::LoadedModel;
 /// Steps under way.
 const MAX_IN_FLIGHT: usize = 2;
 
+const MAX_TOP_K: usize = 64;
+
 #[derive(Debug)]
 struct InFlight {
     inner: Box<dyn Executor>,
+    info: ExecutorInfo,
     computed: VecDeque<StepOutput>,
     n_ahead: Arc<AtomicUsize>,
 }
@@ -23,14 +26,16 @@ struct InFlight {
 pub(crate) fn two_in_flight(model: LoadedModel) -> (LoadedModel, Arc<AtomicUsize>) {
     let n_ahead = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&n_ahead);
-    let model =
-        model.map_executor(|inner| Box::new(InFlight { inner, computed: VecDeque::new(), n_ahead: counted }));
+    let model = model.map_executor(|inner| {
+        let info = ExecutorInfo { max_top_k: MAX_TOP_K, ..inner.info().clone() };
+        Box::new(InFlight { inner, info, computed: VecDeque::new(), n_ahead: counted })
+    });
     (model, n_ahead)
 }
 
 impl Executor for InFlight {
     fn info(&self) -> &ExecutorInfo {
-        self.inner.info()
+        &self.info
     }
 
     fn limits(&self) -> &Limits {

@@ -9,7 +9,7 @@ mod skips;
 
 /// A device of its own, if there is an adapter.
 fn gpu() -> Option<Arc<Gpu>> {
-    match Gpu::open(0, None) {
+    match Gpu::open(0, None, None) {
         Ok(gpu) => Some(gpu),
         Err(error) if std::env::var_os("GPU_TESTS").is_some_and(|value| value == "require") => {
             panic!("{error}")
@@ -60,9 +60,9 @@ fn memory_beyond_the_limits_is_refused_with_the_numbers() {
 fn a_device_that_is_broken_is_not_shared_any_more() {
     let Some(gpu) = gpu() else { return };
     drop(gpu);
-    let first = Gpu::shared(0).unwrap();
-    assert!(Arc::ptr_eq(&first, &Gpu::shared(0).unwrap()));
+    let first = Gpu::shared(0, None).unwrap();
+    assert!(Arc::ptr_eq(&first, &Gpu::shared(0, None).unwrap()));
     first.health.report("a test".to_owned());
-    let second = Gpu::shared(0).unwrap();
+    let second = Gpu::shared(0, None).unwrap();
     assert!(!Arc::ptr_eq(&first, &second) && second.check().is_ok());
 }

@@ -12,7 +12,8 @@ use sm_kernels::plan::StepOutput;
 use sm_tensor::TokenId;
 
 use super::{ActiveRequest, wants_logprobs};
-use crate::sampling::{Candidates, Draw, History, RawLogits};
+use crate::grammar::Constraint;
+use crate::sampling::{Candidates, Draw, History, RawLogits, SamplerChain};
 use crate::{Error, FinishReason, TokenEvent};
 
 /// Buffers for sampling, reused from step to step.
@@ -55,6 +56,8 @@ pub(crate) enum ModelOutput<'a> {
     Logits(&'a mut [f32]),
     /// The largest, which is all that greedy requests without penalties, grammars and log-probabilities need.
     ArgMax(TokenId, f32),
+    /// As many of the largest as are sampled from.
+    Top(&'a [(TokenId, f32)]),
 }
 
 impl<'a> ModelOutput<'a> {
@@ -65,6 +68,7 @@ impl<'a> ModelOutput<'a> {
                 let (token, logit) = output.arg_max(row);
                 Self::ArgMax(token, logit)
             }
+            Wanted::TopK(_) => Self::Top(output.top(row)),
             _ => Self::Logits(output.logits_mut(row)),
         }
     }
@@ -127,11 +131,16 @@ impl ActiveRequest {
                 let (token, position) = (token.0 as usize, at.token_ids.len());
                 return Err(Error::InvalidLogits { value, token, position });
             }
+            ModelOutput::Top(first) => self.draw(at, buffers, |chain, _, history, draw, candidates| {
+                chain.sample_first(first, history, draw, candidates)
+            })?,
             ModelOutput::Logits(logits) => {
                 if wants_logprobs {
                     buffers.raw.keep(logits);
                 }
-                self.draw(at, logits, buffers)?
+                self.draw(at, buffers, |chain, constraint, history, draw, candidates| {
+                    chain.sample_within(constraint, logits, history, draw, candidates)
+                })?
             }
         };
         let SamplingBuffers { candidates, raw, event, .. } = buffers;
@@ -164,12 +173,18 @@ impl ActiveRequest {
         Ok(Sampled { token, is_kept, stops: stop.is_some() })
     }
 
-    /// Draws a token from logits.
+    /// Draws a token by `sample`.
     fn draw(
         &mut self,
         at: &DrawPosition<'_>,
-        logits: &mut [f32],
         buffers: &mut SamplingBuffers,
+        sample: impl FnOnce(
+            &SamplerChain,
+            Option<&mut Constraint>,
+            &mut History<'_>,
+            Draw,
+            &mut Candidates,
+        ) -> Result<TokenId, Error>,
     ) -> Result<TokenId, Error> {
         let SamplingBuffers { candidates, counts, .. } = buffers;
         let draw = Draw { seed: self.seed, choice: at.choice as u32, position: at.token_ids.len() as u32 };
@@ -178,7 +193,7 @@ impl ActiveRequest {
         let mut history =
             History::new(at.token_ids, self.usage.prompt_tokens, counts).with_mirostat(&mut choice.mirostat);
         let drawn = catch_unwind(AssertUnwindSafe(|| {
-            self.chain.sample_within(constraint, logits, &mut history, draw, candidates)
+            sample(&self.chain, constraint, &mut history, draw, candidates)
         }));
         drawn.unwrap_or_else(|panic| {
             // The panic may have left partial counts.

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use sm_batching::Wanted;
 
 use super::{SIZE, alone, always, block_on, config, engine_of, request, text};
-use crate::testing::{FakeSize, failing, fake_model, hashed, token_of, watched};
+use crate::testing::{FakeSize, failing, fake_model, hashed, token_of, two_in_flight, watched};
 use crate::{
-    Engine, Error, FinishReason, GenerationOptions, LimitedResource, QueueLimit, Request, RequestStatus,
-    StopRules,
+    Engine, Error, FinishReason, GenerationOptions, LimitedResource, LoadedModel, MirostatOptions,
+    QueueLimit, Request, RequestStatus, SamplingOptions, StopRules,
 };
 
 /// Writes forever: no end token, and a context that is long enough for the test.
@@ -142,16 +142,16 @@ fn a_late_request_has_what_it_got_until_then() {
     assert_clean(&engine);
 }
 
-#[test]
-fn only_the_arg_max_is_read_where_it_is_all_that_counts() {
+/// Checks what the steps of requests to an engine want, and that the answers are those of all logits.
+fn wants(as_on: impl FnOnce(LoadedModel) -> LoadedModel) -> impl Fn(Wanted, fn(&mut GenerationOptions)) {
     let wanted = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&wanted);
     let model = watched(fake_model(SIZE, hashed).0, move |batch| {
         seen.lock().unwrap().extend(batch.outputs.iter().map(|output| output.wanted));
         true
     });
-    let engine = Engine::start(model, config()).unwrap();
-    let ask = |expected, change: fn(&mut GenerationOptions)| {
+    let engine = Engine::start(as_on(model), config()).unwrap();
+    move |expected, change| {
         let mut request = request("abcde", 1, 12);
         request.options.sampling.temperature = 0.0;
         change(&mut request.options);
@@ -159,7 +159,12 @@ fn only_the_arg_max_is_read_where_it_is_all_that_counts() {
         assert_eq!(completion.tokens, alone(&request).tokens, "{:?}", request.options);
         let wanted = std::mem::take(&mut *wanted.lock().unwrap());
         assert!(!wanted.is_empty() && wanted.iter().all(|wanted| *wanted == expected), "{wanted:?}");
-    };
+    }
+}
+
+#[test]
+fn only_the_arg_max_is_read_where_it_is_all_that_counts() {
+    let ask = wants(|model| model);
     ask(Wanted::ArgMax, |_| ());
     ask(Wanted::ArgMax, |options| options.sampling.top_p = 0.5);
     ask(Wanted::Logits, |options| options.sampling.temperature = 1.0);
@@ -167,6 +172,32 @@ fn only_the_arg_max_is_read_where_it_is_all_that_counts() {
     ask(Wanted::Logits, |options| options.sampling.logit_bias = vec![(token_of('a'), 9.0)]);
     ask(Wanted::Logits, |options| options.logprobs = Some(2));
     ask(Wanted::Logits, |options| options.stop.min_new_tokens = 3);
+}
+
+#[test]
+fn of_a_device_only_the_tokens_that_are_sampled_from_are_read() {
+    let ask = wants(|model| two_in_flight(model).0);
+    ask(Wanted::ArgMax, |_| ());
+    ask(Wanted::TopK(5), |options| {
+        options.sampling = SamplingOptions { top_k: 5, seed: Some(1), ..SamplingOptions::default() }
+    });
+    ask(Wanted::TopK(40), |options| options.sampling.temperature = 2.0);
+    ask(Wanted::TopK(3), |options| {
+        options.sampling =
+            SamplingOptions { top_k: 3, top_p: 0.5, min_p: 0.2, seed: Some(7), ..SamplingOptions::default() };
+    });
+    let all: [fn(&mut GenerationOptions); 5] = [
+        |options| (options.sampling.temperature, options.sampling.top_k) = (1.0, 0),
+        |options| (options.sampling.temperature, options.sampling.top_k) = (1.0, 65),
+        |options| options.sampling.frequency_penalty = 0.5,
+        |options| {
+            (options.sampling.temperature, options.sampling.mirostat) = (1.0, Some(MirostatOptions::new()));
+        },
+        |options| options.logprobs = Some(0),
+    ];
+    for change in all {
+        ask(Wanted::Logits, change);
+    }
 }
 
 #[test]

@@ -11,13 +11,6 @@ var<immediate> p: Params;
 var<workgroup> ranks: array<u32, 256>;
 var<workgroup> tokens: array<u32, 256>;
 
-// Numbers in the order of floats. Compared as integers, since shaders need not know NaN.
-fn rank(bits: u32) -> u32 {
-    if ((bits & 0x7fffffffu) > 0x7f800000u) { return 0xffffffffu; }
-    if ((bits & 0x7fffffffu) == 0u) { return 0x80000000u; }
-    return select(bits | 0x80000000u, ~bits, (bits >> 31u) == 1u);
-}
-
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.y * p.stride;
