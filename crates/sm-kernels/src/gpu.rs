@@ -4,7 +4,7 @@
 //! self_test
 //! backend ── executor ── program ── ops ── binder ── kv_pool, weights ── form
 //!                ├── select, speed ──────┤
-//!                └── profiler, readback      └── step            └── device ── kernel ── adapters ── kept
+//!                └── profiler, readback      └── step            └── device ── kernel, driver_cache ── adapters ── kept
 //! ```
 //!
 //! Modules import each other downwards only. What runs on the device is in the `.wgsl` files beside the operations; a kernel is
@@ -21,6 +21,7 @@ mod adapters;
 mod backend;
 mod binder;
 mod device;
+mod driver_cache;
 mod executor;
 mod form;
 mod kept;

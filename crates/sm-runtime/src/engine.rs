@@ -15,7 +15,6 @@ mod guard;
 mod handle;
 mod loading;
 mod log;
-mod message;
 mod prompt_tokens;
 mod reply;
 mod request_params;
@@ -25,6 +24,7 @@ mod speculation;
 mod start;
 mod stats;
 mod step;
+mod submission;
 #[cfg(test)]
 mod tests;
 mod ticket;
@@ -62,12 +62,12 @@ use crate::{
 };
 use admission::Admission;
 use directory::Directory;
-use engine_loop::Core;
-use message::{Message, Submission};
+use engine_loop::{Core, Message};
 use prompt_tokens::PromptTokens;
 use reply::{Reply, reply};
 use request_params::{KeepAlive, RequestParams};
 use session::Owner;
+use submission::Submission;
 use ticket::{Callback, Responder, Ticket, TicketRoom, is_current};
 
 /// Serves many requests on one model. Each gets exactly the tokens it would get alone.

@@ -22,6 +22,7 @@ pub(crate) async fn json(State(app): State<App>) -> Json<Value> {
     let bounds = app.loaded_default().map(|(_, engine)| Bounds {
         max_token: (engine.model().vocab_size() as u64).saturating_sub(1),
         max_choices: engine.stats().max_running.unwrap_or(1) as u64,
+        max_dimensions: engine.model().facts().map_or(u64::MAX, |facts| facts.hidden_size as u64),
     });
     Json(document(bounds.unwrap_or_default()))
 }

@@ -14,6 +14,7 @@ const PLACES: [Place; 5] = [
         word: "unsafe",
         allowed: &[
             "crates/sm-kernels/src/cpu/isa/",
+            "crates/sm-kernels/src/gpu/driver_cache.rs",
             "crates/sm-kernels/src/cpu/allocation.rs",
             "crates/sm-kernels/src/cpu/arena.rs",
             "crates/sm-kernels/src/cpu/arena/",

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::adapters::{self, Adapter};
+use super::driver_cache;
 use super::kept::Kept;
 use super::kernel::{Kernel, KernelSpec, Kernels, PARAM_BYTES};
 use crate::plan::{ExecError, PrepareError};
@@ -115,7 +116,9 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| errors.report(error.to_string())));
         device.set_device_lost_callback(move |reason, message| lost.report(format!("{reason:?}: {message}")));
         let kept = Kept::new(keep_in, &adapter);
-        let kernels = Kernels::new(&device, keep_in.is_some().then(|| kept.pipelines()));
+        // Nothing compiles twice in a run, so that a cache that is not kept has no use.
+        let cache = keep_in.and_then(|_| driver_cache::open(&device, kept.pipelines().as_deref()));
+        let kernels = Kernels::new(cache);
         Ok(Arc::new(Self {
             adapter,
             device,

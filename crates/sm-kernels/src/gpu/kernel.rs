@@ -102,20 +102,8 @@ pub(crate) struct Kernels {
 }
 
 impl Kernels {
-    /// None yet. `kept` is what [`Kernels::pipelines`] gave in an earlier run, if that is wanted at all.
-    #[allow(unsafe_code, reason = "drivers trust the data of pipeline caches")]
-    pub(crate) fn new(device: &wgpu::Device, kept: Option<Option<Vec<u8>>>) -> Self {
-        let kept = kept.filter(|_| device.features().contains(wgpu::Features::PIPELINE_CACHE));
-        let cache = kept.map(|data| {
-            let descriptor = wgpu::PipelineCacheDescriptor {
-                label: Some("smallmind"),
-                data: data.as_deref(),
-                fallback: true,
-            };
-            // SAFETY: the data is what `get_data` gave: nobody else writes such files with their checksum, but those who may replace
-            // the program as well. wgpu checks that they are of this adapter and driver.
-            unsafe { device.create_pipeline_cache(&descriptor) }
-        });
+    /// None yet; the driver may have compiled them in an earlier run.
+    pub(crate) fn new(cache: Option<wgpu::PipelineCache>) -> Self {
         Self { compiled: Mutex::default(), cache }
     }
 

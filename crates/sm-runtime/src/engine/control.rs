@@ -10,8 +10,7 @@ use sm_kernels::plan::ExecutorInfo;
 use sm_model::chat::{ChatError, ChatTemplate};
 use sm_model::tokenizer::Tokenizer;
 
-use super::engine_loop::Core;
-use super::message::Message;
+use super::engine_loop::{Core, Message};
 use super::reply::{Reply, reply};
 use super::{Engine, EngineStats};
 use crate::{EngineConfig, Error, LoadedModel};

@@ -5,8 +5,7 @@ use std::sync::mpsc::Sender;
 use sm_cache::{KvCache, Namespace};
 use sm_kernels::plan::Executor;
 
-use super::engine_loop::Core;
-use super::message::Message;
+use super::engine_loop::{Core, Message};
 use crate::kv_disk::{DiskTier, TierParams};
 use crate::{Error, KvDiskConfig};
 

@@ -18,12 +18,12 @@ use super::advice::Advice;
 use super::ahead::Ahead;
 use super::guard::{GuardedSink, LostEvents};
 use super::log;
-use super::message::{Message, Submission};
 use super::prompt_tokens::PromptTokens;
 use super::reply::Replier;
 use super::request_params::RequestParams;
 use super::speculation::Speculator;
 use super::stats::EngineStats;
+use super::submission::Submission;
 use crate::clock::Clock;
 use crate::input::{Input, ModelBounds};
 use crate::kv_disk::DiskTier;
@@ -32,6 +32,16 @@ use crate::{Error, RequestMetrics};
 
 /// Wait when sequences are running but no step is possible because others hold the pages.
 const STALL: Duration = Duration::from_millis(1);
+
+/// A message from a caller to the engine.
+pub(crate) enum Message {
+    /// A new request.
+    Submit(Box<Submission>),
+    /// A request was cancelled, or pages arrived from disk.
+    Wake,
+    /// A closure to run between two steps.
+    Call(Box<dyn FnOnce(&mut Core) + Send>),
+}
 
 /// The state owned by the engine's thread.
 pub(crate) struct Core {

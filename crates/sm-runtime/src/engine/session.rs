@@ -6,8 +6,7 @@ use std::sync::mpsc::Sender;
 
 use sm_cache::{CacheError, SessionId, SessionMode};
 
-use super::engine_loop::Core;
-use super::message::Message;
+use super::engine_loop::{Core, Message};
 use super::request_params::Delivery;
 use super::{Engine, Extra, RequestHandle, TokenStream};
 use crate::{Completion, Error, GenerationOptions, Prompt, Request};

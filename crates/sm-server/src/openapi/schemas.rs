@@ -16,12 +16,14 @@ pub(crate) struct Bounds {
     pub(crate) max_token: u64,
     /// The most choices.
     pub(crate) max_choices: u64,
+    /// The most values of an embedding.
+    pub(crate) max_dimensions: u64,
 }
 
 impl Default for Bounds {
     /// Those of a model of which nothing is known yet.
     fn default() -> Self {
-        Self { max_token: u32::MAX.into(), max_choices: 128 }
+        Self { max_token: u32::MAX.into(), max_choices: 128, max_dimensions: u64::MAX }
     }
 }
 
@@ -79,7 +81,7 @@ pub(super) fn all(bounds: Bounds) -> Value {
     add("Instances", json!({"type": "object", "required": ["instances"], "properties": instances}));
     let bodies = ["Chat", "Completion"].map(|name| json!({"$ref": format!("#/components/schemas/{name}")}));
     add("Invocation", json!({"anyOf": bodies}));
-    apis::add(&mut add, &token);
+    apis::add(&mut add, &token, bounds.max_dimensions);
     Value::Object(schemas)
 }
 

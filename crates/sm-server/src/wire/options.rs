@@ -1,5 +1,7 @@
 //! Options of a request by name: those of the runtime, and those by which common APIs know them.
 
+use std::cmp::Ordering;
+
 use serde_json::Value;
 use sm_runtime::{
     EosRule, GenerationOptions, Grammar, LongInput, MatchedStop, SamplerKind, SamplingOptions, SpecialTokens,
@@ -233,15 +235,20 @@ fn number(value: &Value) -> Result<f32, String> {
 }
 
 /// A number in single precision. One that is too large is the largest there, one that is too small does not become zero, and one
-/// above 1, where probabilities end, stays above.
+/// beside a small whole number, where ranges end, stays on its side.
 fn single(number: f64) -> f32 {
+    const LARGEST_EXACT: f32 = 16_777_216.0; // 2^24
     let single = (number as f32).clamp(f32::MIN, f32::MAX);
     if single == 0.0 && number != 0.0 {
-        f32::MIN_POSITIVE.copysign(single)
-    } else if single == 1.0 && number > 1.0 {
-        single.next_up()
-    } else {
-        single
+        return f32::MIN_POSITIVE.copysign(single);
+    }
+    if single.fract() != 0.0 || single.abs() >= LARGEST_EXACT {
+        return single;
+    }
+    match number.total_cmp(&f64::from(single)) {
+        Ordering::Less => single.next_down(),
+        Ordering::Equal => single,
+        Ordering::Greater => single.next_up(),
     }
 }
 
@@ -364,7 +371,11 @@ mod tests {
             (0.0, 0.0),
             (0.5, 0.5),
             (1.0 + f64::EPSILON, 1.0 + f32::EPSILON),
-            (1.0 - f64::EPSILON, 1.0),
+            (1.0 - f64::EPSILON, 1.0 - f32::EPSILON / 2.0),
+            (100.000_000_000_000_01, 100.000_01),
+            (-100.000_000_000_000_01, -100.000_01),
+            (1e9 + 0.1, 1e9),
+            (-0.0, -0.0),
         ] {
             assert_eq!(single(number), expected, "{number}");
         }

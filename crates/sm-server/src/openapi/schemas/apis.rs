@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 
 use super::fields::{body, count, count_or_unlimited, inputs, nullable, seed, stop, stops};
 
-/// Adds the schemas, for a model with these tokens.
-pub(super) fn add(add: &mut impl FnMut(&str, Value), token: &Value) {
+/// Adds the schemas, for a model with these tokens, whose embeddings have so many values.
+pub(super) fn add(add: &mut impl FnMut(&str, Value), token: &Value, max_dimensions: u64) {
     responses(add);
     anthropic(add);
-    ollama(add, token);
+    ollama(add, token, max_dimensions);
     administration(add);
     errors(add);
 }
@@ -63,7 +63,7 @@ fn anthropic(add: &mut impl FnMut(&str, Value)) {
     add("Messages", body(&["messages"], &[messages, fields]));
 }
 
-fn ollama(add: &mut impl FnMut(&str, Value), token: &Value) {
+fn ollama(add: &mut impl FnMut(&str, Value), token: &Value, max_dimensions: u64) {
     let options = json!({
         "type": "object",
         "properties": {
@@ -92,9 +92,10 @@ fn ollama(add: &mut impl FnMut(&str, Value), token: &Value) {
         "truncate": {"type": "boolean"},
     });
     let text = json!({"type": "string"});
+    // Without texts, the model is loaded.
     let texts = json!({
-        "input": inputs(token),
-        "dimensions": count(1, u64::MAX),
+        "input": {"anyOf": [inputs(token), {"type": "array", "maxItems": 0}]},
+        "dimensions": count(1, max_dimensions),
     });
     add("OllamaEmbed", body(&[], &[texts, shared.clone()]));
     add("OllamaEmbedding", body(&[], &[json!({"prompt": text}), shared]));

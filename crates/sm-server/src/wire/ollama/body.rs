@@ -140,7 +140,8 @@ impl Message {
         Some(match name {
             "prompt" => options::text(value).map(|it| self.prompt = it),
             "raw" => options::flag(value).map(|it| self.is_raw = it),
-            "system" | "context" | "suffix" | "template" | "images" if is_empty(value) => Ok(()),
+            "system" | "suffix" | "template" if value.as_str().is_some_and(str::is_empty) => Ok(()),
+            "context" | "images" if value.as_array().is_some_and(Vec::is_empty) => Ok(()),
             "system" => options::text(value).map(|it| self.system = Some(it)),
             "context" => options::tokens(value).map(|it| self.context = Some(it)),
             "suffix" => Err("completing the middle of a text is not supported; leave it out".to_owned()),

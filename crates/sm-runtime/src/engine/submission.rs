@@ -1,23 +1,12 @@
-//! What callers send to the engine's thread.
+//! A request on its way to the engine's thread.
 
 use std::sync::Arc;
 
 use sm_cache::{Namespace, SessionId, SessionMode};
 use sm_kernels::plan::RopeRange;
 
-use super::engine_loop::Core;
 use super::prompt_tokens::PromptTokens;
 use super::request_params::RequestParams;
-
-/// A message from a caller to the engine.
-pub(crate) enum Message {
-    /// A new request.
-    Submit(Box<Submission>),
-    /// A request was cancelled, or pages arrived from disk.
-    Wake,
-    /// A closure to run between two steps.
-    Call(Box<dyn FnOnce(&mut Core) + Send>),
-}
 
 /// A tokenized request.
 pub(crate) struct Submission {
