@@ -63,7 +63,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         let mut schemathesis = command(&program.to_string_lossy(), &["run", &schema, "--checks", "all"]);
         schemathesis.args(["--phases", "examples,coverage,fuzzing", "--max-examples", N_EXAMPLES]);
         // A model without optimization, on a busy machine.
-        schemathesis.args(["--request-timeout", "600"]);
+        schemathesis.args(["--request-timeout", "600", "--max-response-time", "600"]);
         schemathesis.args(["--seed", "1", "--suppress-health-check", "all", "--no-color"]);
         schemathesis.args(["-H", &format!("Authorization: Bearer {KEY}")]).args(selected).args(args);
         // Its notes on earlier failures belong to one run.

@@ -94,7 +94,7 @@ fn ollama(add: &mut impl FnMut(&str, Value), token: &Value, max_dimensions: u64)
     let text = json!({"type": "string"});
     // Without texts, the model is loaded.
     let texts = json!({
-        "input": {"anyOf": [inputs(token), {"type": "array", "maxItems": 0}]},
+        "input": {"anyOf": [inputs(token), {"enum": ["", []]}]},
         "dimensions": count(1, max_dimensions),
     });
     add("OllamaEmbed", body(&[], &[texts, shared.clone()]));
