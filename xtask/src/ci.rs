@@ -39,6 +39,11 @@ pub(crate) fn check() -> Outcome {
             ["clippy", "-p", package, "--no-default-features", "--lib", "--locked", "--", "-D", "warnings"];
         results.push(spawn::run(&format!("clippy {package} without a backend"), &mut cargo(&args)));
     }
+    // Only the tests compare it with the CPU's.
+    let gpu_alone =
+        ["--no-default-features", "--features", "gpu", "--lib", "--locked", "--", "-D", "warnings"];
+    let mut command = cargo(&["clippy", "-p", "sm-kernels"]);
+    results.push(spawn::run("clippy sm-kernels with a GPU alone", command.args(gpu_alone)));
     let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
     results.push(spawn::run("doc", doc.env("RUSTDOCFLAGS", "-D warnings")));
     results.push(deny::run());

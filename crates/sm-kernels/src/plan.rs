@@ -9,7 +9,7 @@ mod check;
 mod display;
 mod executor;
 mod ids;
-#[cfg(feature = "cpu")]
+#[cfg(any(feature = "cpu", feature = "gpu"))]
 mod kinds;
 mod kv_dtype;
 #[cfg(feature = "cpu")]
@@ -35,7 +35,7 @@ pub use builder::PlanBuilder;
 pub use cache::{CacheLayout, PageGroup, StateLayout};
 pub use executor::{ExecError, Executor, ExecutorInfo, Limits};
 pub use ids::{BufferId, KvId, MatrixId, RopeId, StateId, VectorId};
-#[cfg(feature = "cpu")]
+#[cfg(any(feature = "cpu", feature = "gpu"))]
 pub(crate) use kinds::OpProfile;
 pub use kv_dtype::KvDType;
 pub use op::Op;
