@@ -50,6 +50,11 @@ pub(super) fn run(args: &[String]) -> Outcome {
     run.finish(&found)
 }
 
+/// A program that was built in release mode.
+fn built(name: &str) -> PathBuf {
+    target().join("release").join(name).with_extension(std::env::consts::EXE_EXTENSION)
+}
+
 struct Run {
     began: Instant,
     folder: PathBuf,
@@ -62,7 +67,7 @@ struct Run {
 impl Run {
     fn new(args: &[String]) -> Result<Self, String> {
         let mut folder = target().join("gpu-bench");
-        let (mut sm, mut llama_bench) = (target().join("release/sm"), None);
+        let (mut sm, mut llama_bench) = (built("sm"), None);
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             let mut path = || args.next().map(PathBuf::from).ok_or_else(|| format!("{arg} needs a program"));
@@ -119,10 +124,18 @@ impl Run {
 
     fn write_model(&mut self, name: &str, shape: &str, dtype: &str) -> Option<PathBuf> {
         let path = self.folder.join(format!("{name}.gguf"));
-        let synth = target().join("release/synth");
+        if path.is_file() {
+            return Some(path);
+        }
+        let synth = built("synth");
         let mut write = command(&synth.to_string_lossy(), &["--shape", shape, "--type", dtype, "--out"]);
         write.arg(&path);
-        (path.is_file() || self.step(&format!("{name}.synth"), write)).then_some(path)
+        if self.step(&format!("{name}.synth"), write) {
+            return Some(path);
+        }
+        // Half a model is none. It may not have been begun.
+        let _ = fs::remove_file(&path);
+        None
     }
 
     fn sm(&self, args: &[&str]) -> Command {

@@ -24,7 +24,9 @@ fn a_gpu_that_computes_right_passes_its_test() {
     }
     // Later runs know it.
     let later = sm(&["doctor", "--json"]).json();
-    for found in later["gpu_test"].as_array().unwrap() {
+    let known = later["gpu_test"].as_array().unwrap();
+    assert_eq!(known.len(), found.len());
+    for found in known {
         assert!(found.as_str().unwrap().ends_with("values of all kernels were right"), "{later}");
     }
 }

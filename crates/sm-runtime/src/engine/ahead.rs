@@ -54,7 +54,7 @@ impl Ahead {
         };
         let start = span.start + span.n_rows;
         let has_room = (start as usize) < page_table.len() * PAGE_LEN;
-        if executor.max_in_flight() < 2 || span.state.is_some() || !has_room {
+        if span.state.is_some() || !has_room {
             return;
         }
         let next = Span { first_row: 0, n_rows: 1, start, first_page: 0, ..*span };

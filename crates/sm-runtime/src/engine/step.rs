@@ -92,9 +92,8 @@ impl Core {
     /// Computes the scheduled step, and submits the next one meanwhile if it is known.
     fn compute(&mut self) -> Result<(), ExecError> {
         let step = self.scheduler.step();
-        let executor = &mut *self.executor;
-        self.ahead.submit(executor, step, &mut self.output)?;
-        if self.continues(step) {
+        self.ahead.submit(&mut *self.executor, step, &mut self.output)?;
+        if self.executor.max_in_flight() > 1 && self.continues(step) {
             self.ahead.submit_next(&mut *self.executor, step);
         }
         let computed = self.executor.wait(&mut self.output);

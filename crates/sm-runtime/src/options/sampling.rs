@@ -23,7 +23,7 @@ pub struct SamplingOptions {
     pub bad_words: Vec<String>,
     /// Values added to the logits of tokens; `-inf` forbids a token. Empty by default.
     pub logit_bias: Vec<(TokenId, f32)>,
-    /// Divides positive and multiplies negative logits of tokens that have occurred. 1 (the default) disables it.
+    /// Divides positive and multiplies negative logits of tokens that have occurred, from 0.01 to 100. 1 (the default) disables it.
     pub repetition_penalty: f32,
     /// Number of most recent prompt and output tokens the repetition penalty considers. 0 (the default) considers all.
     pub repetition_window: usize,

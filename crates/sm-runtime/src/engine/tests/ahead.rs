@@ -46,7 +46,7 @@ fn what_a_sequence_that_ends_has_run_ahead_is_dropped() {
 }
 
 #[test]
-fn requests_that_others_wait_for_or_that_guess_do_not_run_ahead() {
+fn requests_with_drafts_choices_or_samples_do_not_run_ahead() {
     let lookup = EngineConfig {
         speculation: SpeculationConfig { lookup: true, ..SpeculationConfig::default() },
         ..config()
