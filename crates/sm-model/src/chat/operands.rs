@@ -1,8 +1,10 @@
 //! Sends the operands of a tag's code through the filter [`WALKED`], wherever the engine walks through a value and counts the work only
 //! afterwards: it prints both sides of `~`, compares the sides of `==` and `in`, and hashes keys. A list may be much larger than the
 //! memory it takes: `[x] * 1000` keeps one `x`, and lists within lists multiply.
+//!
+//! Sums, products and slices of lists are lazy; they are copied, so that no later use goes uncounted through what they are made of.
 
-use super::python::WALKED;
+use super::python::{COPIED, SLICED, WALKED};
 
 /// Filters that print, compare or hash their values: each value is walked first.
 const DEEP_FILTERS: [&str; 24] = [
@@ -43,6 +45,7 @@ enum Kind {
     Compare,
     /// A binary plus or minus, which binds weaker than `~`.
     Sum,
+    Times,
     Concat,
     Is,
     /// The name of a test, which a list may follow as its argument.
@@ -172,6 +175,7 @@ fn kind(text: &str, first: char, before: &[Token<'_>]) -> Kind {
         "(" | "[" | "{" => Kind::Open,
         ")" | "]" | "}" => Kind::Close,
         "+" | "-" if previous.is_some_and(Token::ends_value) => Kind::Sum,
+        "*" if previous.is_some_and(Token::ends_value) => Kind::Times,
         "~" => Kind::Concat,
         "|" => Kind::Pipe,
         _ if first.is_alphabetic() || first == '_' => Kind::Name,
@@ -220,40 +224,102 @@ impl Writer<'_> {
     }
 
     fn sum(&mut self, from: usize, to: usize) {
-        for (from, to) in self.split(from, to, Kind::Sum) {
-            let parts = self.split(from, to, Kind::Concat);
-            let walks = parts.len() > 1;
-            for (from, to) in parts {
-                self.walked(walks, from, to, |writer| writer.operand(from, to));
+        let terms = self.split(from, to, Kind::Sum);
+        let adds = terms[1..].iter().any(|(from, _)| self.tokens[from - 1].text == "+");
+        // Lists are added to lists only.
+        let copies = adds && !terms.iter().any(|&(from, to)| self.is_text_or_number(from, to));
+        self.copied(copies, from, to, |writer| {
+            for (from, to) in terms {
+                let parts = writer.split(from, to, Kind::Concat);
+                let walks = parts.len() > 1;
+                for (from, to) in parts {
+                    writer.walked(walks, from, to, |writer| writer.product(from, to));
+                }
             }
-        }
+        });
+    }
+
+    fn product(&mut self, from: usize, to: usize) {
+        let factors = self.split(from, to, Kind::Times);
+        let copies = factors.len() > 1 && !factors.iter().all(|&(from, to)| self.is_text_or_number(from, to));
+        self.copied(copies, from, to, |writer| writer.operand(from, to));
     }
 
     /// An operand of `~`: its filters, and what is between its brackets.
     fn operand(&mut self, mut at: usize, to: usize) {
+        // Where the value begins that a bracket may slice, in what was written.
+        let mut value = self.out.len();
         while at < to {
             let token = self.tokens[at];
+            if self.begins_value(at) {
+                self.copy(token.at);
+                value = self.out.len();
+            }
             match token.kind {
                 Kind::Pipe if self.is_deep_filter(at + 1) => {
                     self.copy(token.at);
                     self.out.push_str(&format!("|{WALKED}"));
                 }
                 Kind::Open => {
-                    let previous = at.checked_sub(1);
                     let of_filter = at >= 2 && self.tokens[at - 2].kind == Kind::Pipe;
+                    let subscripts = token.text == "[" && !self.begins_value(at);
                     let walk = match token.text {
                         "(" if of_filter && self.is_deep_filter(at - 1) => Walk::All,
-                        "[" if previous.is_some_and(|at| self.tokens[at].ends_value()) => Walk::All,
+                        "[" if subscripts => Walk::All,
                         "{" => Walk::Keys,
                         _ => Walk::None,
                     };
+                    let slices = subscripts && self.leaves_items_out(at + 1, token.close);
+                    if slices {
+                        self.enclose(value, token.at, SLICED);
+                    }
                     self.expressions(at + 1, token.close, walk);
                     at = token.close;
+                    if slices {
+                        self.enclose(value, self.tokens[at].end(), COPIED);
+                    }
                 }
                 _ => {}
             }
             at += 1;
         }
+    }
+
+    /// Writes the tokens `from..to` by `write`, as a list that is copied if `copies`.
+    fn copied(&mut self, copies: bool, from: usize, to: usize, write: impl FnOnce(&mut Self)) {
+        if !copies || from == to {
+            return write(self);
+        }
+        self.copy(self.tokens[from].at);
+        let start = self.out.len();
+        self.out.push('(');
+        write(self);
+        self.copy(self.tokens[to - 1].end());
+        self.out.push(')');
+        self.enclose(start, self.copied, COPIED);
+    }
+
+    /// Sends a value, from byte `start` of what was written to byte `end` of the code, through a filter.
+    fn enclose(&mut self, start: usize, end: usize, filter: &str) {
+        self.copy(end);
+        self.out.insert(start, '(');
+        self.out.push_str(&format!("|{filter})"));
+    }
+
+    /// Whether a value begins with a token, rather than to go on with an attribute, an item or arguments.
+    fn begins_value(&self, at: usize) -> bool {
+        let begins = matches!(self.tokens[at].kind, Kind::Name | Kind::Literal | Kind::Open);
+        let previous = at.checked_sub(1).map(|at| self.tokens[at]);
+        begins
+            && !previous
+                .is_some_and(|token| token.ends_value() || token.text == "." || token.kind == Kind::Pipe)
+    }
+
+    /// Whether a slice, between its brackets, has a start or a step.
+    fn leaves_items_out(&self, from: usize, to: usize) -> bool {
+        let colons: Vec<_> = self.split(from, to, Kind::Separator).into_iter().map(|(_, end)| end).collect();
+        let colons = colons.iter().filter(|&&at| at < to && self.tokens[at].text == ":");
+        colons.clone().next().is_some_and(|first| *first > from) || colons.count() > 1
     }
 
     fn is_deep_filter(&self, at: usize) -> bool {
@@ -295,6 +361,10 @@ impl Writer<'_> {
         ranges
     }
 
+    fn is_text_or_number(&self, from: usize, to: usize) -> bool {
+        self.tokens[from..to].iter().all(|token| token.kind == Kind::Literal)
+    }
+
     /// Whether there is nothing, a literal, or an empty list.
     fn is_literal(&self, from: usize, to: usize) -> bool {
         match &self.tokens[from..to] {
@@ -315,14 +385,14 @@ mod tests {
     use super::*;
 
     fn walked(code: &str) -> String {
-        walk(code, 0, false).replace(WALKED, "w")
+        walk(code, 0, false).replace(WALKED, "w").replace(SLICED, "s").replace(COPIED, "c")
     }
 
     #[test]
     fn operands_are_walked_where_the_engine_walks_them() {
         let cases = [
-            ("a ~ 'x' ~ b.c[0] + d", "(a)|w ~ 'x' ~ (b.c[0])|w + d"),
-            ("'a' ~ -b * c|f ~ (d - e)", "'a' ~ (-b * c|f)|w ~ ((d - e))|w"),
+            ("a ~ 'x' ~ b.c[0] - d", "(a)|w ~ 'x' ~ (b.c[0])|w - d"),
+            ("'a' ~ -b * c|f ~ (d - e)", "'a' ~ (((-b * c|f)|c))|w ~ ((d - e))|w"),
             (
                 "a == b and not c in d or e not in f",
                 "(a)|w == (b)|w and not (c)|w in (d)|w or (e)|w not in (f)|w",
@@ -337,8 +407,16 @@ mod tests {
             ("a|join(b, d='c')|length", "a|w|join((b)|w, d='c')|length"),
             ("a|replace(*b, **c)|format(d=e)", "a|w|replace(*(b)|w, **(c)|w)|w|format(d=(e)|w)"),
             ("a|map(attribute='b')|map('upper', c)", "a|map(attribute='b')|w|map('upper', (c)|w)"),
-            ("a[b][1:][c.d:] ~ {e: f, 'g': [h]}", "(a[(b)|w][1:][(c.d)|w:])|w ~ ({(e)|w: f, 'g': [h]})|w"),
+            (
+                "a[b][1:][c.d:] ~ {e: f, 'g': [h]}",
+                "(((((a[(b)|w]|s)[1:]|c)|s)[(c.d)|w:]|c))|w ~ ({(e)|w: f, 'g': [h]})|w",
+            ),
             ("a == [] or b == {}", "a == [] or b == {}"),
+            ("a + b * c if d + 1 else e - f ~ g", "((a + ((b * c)|c))|c) if d + 1 else e - (f)|w ~ (g)|w"),
+            ("f(*a * b, c + [d] - e)", "f(*((a * b)|c), ((c + [d] - e)|c))"),
+            ("-a.b(c)[1:].d[:2]", "-((a.b(c)|s)[1:]|c).d[:2]"),
+            ("[a[::-1][:1], b|f[1]][:2:3]", "(([((a|s)[::-1]|c)[:1], b|f[1]]|s)[:2:3]|c)"),
+            ("a is in b[x if y else z:]", "a is in ((b|s)[(x)|w if (y)|w else (z)|w:]|c)"),
             ("f(a ~ b, c=d == e) ", "f((a)|w ~ (b)|w, c=(d)|w == (e)|w) "),
             ("a ~ (b", "a ~ (b"),
             ("'\\'' ~ \"~\" ~ a -", "'\\'' ~ \"~\" ~ (a)|w -"),

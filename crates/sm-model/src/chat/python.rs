@@ -15,6 +15,7 @@ use super::{ChatRequest, Message};
 
 mod bounded;
 mod json;
+mod lists;
 mod work;
 
 /// The filter applied to values assigned to namespaces.
@@ -22,6 +23,12 @@ pub(super) const BOUNDED: &str = "__bounded";
 
 /// The name of the filter around values that loops iterate.
 pub(super) const ITERABLE: &str = "__iterable";
+
+/// The name of the filter around lists that are sliced: the engine goes through the items before the slice uncounted.
+pub(super) const SLICED: &str = "__sliced";
+
+/// The name of the filter around sums, products and slices of lists, which are lazy.
+pub(super) const COPIED: &str = "__copied";
 
 /// The name of the filter around values that the engine walks through.
 pub(super) const WALKED: &str = "__walked";
@@ -44,10 +51,10 @@ pub(super) fn install(environment: &mut Environment<'static>) {
     environment.add_filter(BOUNDED, bounded::bounded);
     environment.add_filter(ITERABLE, iterable);
     work::install(environment);
+    lists::install(environment);
     environment.add_filter("list", list);
     environment.add_filter("first", |value: Value| or_undefined(value, filters::first));
     environment.add_filter("last", |value: Value| or_undefined(value, |value| filters::last(value.clone())));
-    environment.add_filter("items", items);
     environment.add_test("iterable", |value: &Value| !value.is_none() && tests::is_iterable(value));
     for name in ["length", "count"] {
         environment.add_filter(name, length);
@@ -154,11 +161,6 @@ fn or_undefined(value: Value, of: impl FnOnce(&Value) -> Result<Value, Error>) -
     if value.is_undefined() { Ok(value) } else { of(&iterable(value)?) }
 }
 
-/// The pairs of a dict; of what is undefined, none.
-fn items(value: &Value) -> Result<Value, Error> {
-    if value.is_undefined() { Ok(Value::from(Vec::<Value>::new())) } else { filters::items(value) }
-}
-
 /// Python's `len`; of what is undefined, 0.
 fn length(value: &Value) -> Result<usize, Error> {
     if value.is_undefined() { Ok(0) } else { filters::length(value) }
@@ -183,7 +185,9 @@ fn method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[Value]) 
         }
         (text, _) => {
             work::pay(state, text, name, args)?;
-            pycompat::unknown_method_callback(state, value, name, args)
+            work::pay_items(state, value)?;
+            let result = pycompat::unknown_method_callback(state, value, name, args)?;
+            lists::copied(state, result)
         }
     }
 }

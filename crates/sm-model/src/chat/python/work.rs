@@ -4,14 +4,16 @@
 use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, Output, State, Value, escape_formatter, tests};
 
-use super::WALKED;
+use super::{SLICED, WALKED};
 
 /// Bytes that count as much as an instruction, as in the engine.
 pub(super) const BYTES_PER_FUEL: usize = 64;
 
-/// Adds the filter [`WALKED`], and pays for the tests that walk through values.
+/// Adds the filters [`WALKED`] and [`SLICED`], and pays for the tests that walk through values.
 pub(super) fn install(environment: &mut Environment<'static>) {
     environment.add_filter(WALKED, |state: &State<'_, '_>, value: Value| walk(state, &value).map(|()| value));
+    environment
+        .add_filter(SLICED, |state: &State<'_, '_>, value: Value| pay_items(state, &value).map(|()| value));
     type Compare = fn(&Value, &Value) -> bool;
     let comparisons: [(&[&'static str], Compare); 6] = [
         (&["eq", "equalto", "=="], tests::is_eq),
@@ -71,6 +73,21 @@ pub(super) fn pay(
 /// If there is not enough fuel left.
 pub(super) fn walk(state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
     if value.as_object().is_some() { visit(state, value, 1) } else { Ok(()) }
+}
+
+/// Pays for going through the items of a list, though not into them.
+///
+/// # Errors
+/// If there is not enough fuel left.
+pub(super) fn pay_items(state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
+    match value.as_object().map(|list| list.enumerator_len()) {
+        Some(Some(n_items)) => pay_bytes(state, n_items.saturating_mul(size_of::<usize>())),
+        // Some lists find out how long they are.
+        Some(None) if value.kind() == ValueKind::Iterable => {
+            value.try_iter()?.try_for_each(|_| state.consume_fuel(1))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Prints a value once it is paid for.

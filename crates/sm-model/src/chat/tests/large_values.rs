@@ -77,3 +77,49 @@ fn values_that_are_larger_than_their_memory_are_walked_only_as_far_as_is_paid_fo
         assert_eq!(render(&format!("{lists}{{{{ {template} }}}}")).unwrap(), expected, "{template}");
     }
 }
+
+/// Sums and products of lists are lazy in the engine. Here they are made, and paid for.
+#[test]
+fn lists_without_lists_in_them_are_no_larger_than_what_is_paid_for() {
+    let doubled = format!("{{% set x = [0] * 10000 %}}{}", "{% set x = x + x %}".repeat(30));
+    for template in
+        [&doubled, "{{ [0] * 90000000 }}", "{{ ([0] * 90000000)[-1] }}", "{{ ((0,) * 90000000)|length }}"]
+    {
+        let result = render(template);
+        assert!(matches!(result, Err(ChatError::TooMuchWork { limit: FUEL, .. })), "{template}");
+    }
+    for (template, expected) in [
+        ("([1] + [2] * 2)[1:]", "[2, 2]"),
+        ("('a', 'b', 'c')[1:]", "('b', 'c')"),
+        ("[1, 2, 3, 4][::-1][1:]", "[3, 2, 1]"),
+        ("'abcd'[::-1][1:].upper()", "CBA"),
+        ("1 + 2 * 3 - 4 * 0.5", "5.0"),
+        ("'a' + 'b' * 2", "abb"),
+        ("[{'a': 1, 'b': 2}, {'a': 1, 'b': 3}]|groupby('a')", "[[1, [{'a': 1, 'b': 2}, {'a': 1, 'b': 3}]]]"),
+        ("([{'a': 1}]|groupby('a'))[0].list[0]", "{'a': 1}"),
+        ("[1]|chain((2, 3), 'ab')", "[1, 2, 3, 'a', 'b']"),
+        ("{'a': 1, 'b': 2}|chain({'b': 3, 'c': 4})", "{'a': 1, 'b': 3, 'c': 4}"),
+        ("range(2, 9, 3)|reverse|list", "[8, 5, 2]"),
+    ] {
+        assert_eq!(render(&format!("{{{{ {template} }}}}")).unwrap(), expected, "{template}");
+    }
+}
+
+/// Looking up an item at the end of a lazy list would go through the list, two billion steps for each of these.
+#[test]
+fn looking_up_an_item_takes_one_step() {
+    for list in
+        ["x[1:]", "x + x", "x * 2", "x|reverse", "range(99999)", "x|zip(x)|list", "x|chain([])", "d.values()"]
+    {
+        let lists = format!("{{% set x = [0] * 100000 %}}{{% set d = dict(a=1) %}}{{% set y = {list} %}}");
+        for lookup in ["y[-1]", "y|last", "[y]|map(attribute=-1)|first", "[y]|selectattr(-1)|list"] {
+            let template =
+                format!("{lists}{{% for i in range(20000) %}}{{% set z = {lookup} %}}{{% endfor %}}");
+            let result = render(&template);
+            assert!(
+                matches!(result, Ok(_) | Err(ChatError::TooMuchWork { .. })),
+                "{list}, {lookup}: {result:?}"
+            );
+        }
+    }
+}
