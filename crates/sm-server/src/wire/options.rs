@@ -363,6 +363,8 @@ mod tests {
 
     #[test]
     fn numbers_stay_on_their_side_of_zero_one_and_infinity() {
+        let read: Value = serde_json::from_str("100.00000000000001").unwrap();
+        assert_eq!(read.as_f64(), Some(100.000_000_000_000_01));
         for (number, expected) in [
             (5e-324, f32::MIN_POSITIVE),
             (-5e-324, -f32::MIN_POSITIVE),

@@ -43,9 +43,9 @@ pub(super) fn copied(state: &State<'_, '_>, value: Value) -> Result<Value, Error
 }
 
 /// The items of lists, or a dict of the pairs of dicts, of which later ones win.
-fn chain(state: &State<'_, '_>, first: &Value, others: Rest<Value>) -> Result<Value, Error> {
-    let all = std::iter::once(first).chain(others.iter());
-    if all.clone().all(|value| value.kind() == ValueKind::Map) {
+fn chain(state: &State<'_, '_>, first: Value, others: Rest<Value>) -> Result<Value, Error> {
+    let all: Vec<_> = std::iter::once(first).chain(others.0).collect();
+    if all.iter().all(|value| value.kind() == ValueKind::Map) {
         let mut pairs = Vec::new();
         for dict in all {
             for key in dict.try_iter()? {
