@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::adapters::Adapter;
-use super::device::Gpu;
+use super::device::{Gpu, Restriction};
 use super::executor::{GpuExecutor, activation_bytes};
 use super::kv_pool::KvPool;
 use super::weights::DeviceWeights;
@@ -55,13 +55,22 @@ impl GpuBackend {
         self.gpu.kept.tested()
     }
 
-    /// As [`GpuBackend::open`], but a device of its own, whose kernels see at most `max_binding_bytes` of a buffer, as on a
-    /// smaller GPU: to test.
+    /// As [`GpuBackend::open`], but a device of its own, which a test may lose.
+    ///
+    /// # Errors
+    /// As [`GpuBackend::open`].
+    pub fn open_apart(index: usize) -> Result<Self, PrepareError> {
+        Ok(Self { gpu: Gpu::open(index, None, Restriction::NONE)? })
+    }
+
+    /// As [`GpuBackend::open_apart`], but as on a smaller GPU: kernels see at most `max_binding_bytes` of a buffer, and do without
+    /// features that not every GPU has.
     ///
     /// # Errors
     /// As [`GpuBackend::open`].
     pub fn open_limited(index: usize, max_binding_bytes: u64) -> Result<Self, PrepareError> {
-        Ok(Self { gpu: Gpu::open(index, None, Some(max_binding_bytes))? })
+        let restriction = Restriction { max_binding_bytes, features: wgpu::Features::empty() };
+        Ok(Self { gpu: Gpu::open(index, None, restriction)? })
     }
 
     /// The adapter.

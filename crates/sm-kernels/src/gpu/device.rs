@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::adapters::{self, Adapter};
 use super::driver_cache;
 use super::kept::Kept;
-use super::kernel::{Kernel, KernelSpec, Kernels, PARAM_BYTES};
+use super::kernel::{Exchange, Kernel, KernelSpec, Kernels, PARAM_BYTES};
 use crate::plan::{ExecError, PrepareError};
 
 /// How long a step may take before the device counts as hung.
@@ -33,6 +33,19 @@ pub(crate) struct Gpu {
     pub(crate) max_binding_bytes: u64,
     max_buffer_bytes: u64,
     health: Arc<Health>,
+}
+
+/// What a device does without, to test.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Restriction {
+    pub(crate) max_binding_bytes: u64,
+    /// The only ones used.
+    pub(crate) features: wgpu::Features,
+}
+
+impl Restriction {
+    /// Uses all there is.
+    pub(crate) const NONE: Self = Self { max_binding_bytes: u64::MAX, features: wgpu::Features::all() };
 }
 
 /// What the driver reported, in callbacks.
@@ -64,20 +77,20 @@ impl Gpu {
         if let Some(gpu) = known.filter(|gpu| gpu.check().is_ok()) {
             return Ok(gpu);
         }
-        let gpu = Self::open(index, keep_in, None)?;
+        let gpu = Self::open(index, keep_in, Restriction::NONE)?;
         open.insert(index, Arc::downgrade(&gpu));
         Ok(gpu)
     }
 
-    /// Opens an adapter by its place among [`Adapter::all`], of which files are kept in a folder. `max_binding_bytes` lowers the
-    /// device's own limit.
+    /// Opens an adapter by its place among [`Adapter::all`], of which files are kept in a folder, as a device that has no more than
+    /// `restriction` lets it have.
     ///
     /// # Errors
     /// If there is no such adapter, or it lacks what kernels need.
     pub(crate) fn open(
         index: usize,
         keep_in: Option<&Path>,
-        max_binding_bytes: Option<u64>,
+        restriction: Restriction,
     ) -> Result<Arc<Self>, PrepareError> {
         let mut found = adapters::found();
         if found.len() <= index {
@@ -85,9 +98,11 @@ impl Gpu {
         }
         let (adapter, opened) = found.swap_remove(index);
         let features = wgpu::Features::IMMEDIATES;
-        // For profiles, and for faster starts.
-        let optional = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
-        let optional = optional & opened.features();
+        // For profiles, for faster starts, and for sums of lanes.
+        let optional =
+            wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE | wgpu::Features::SUBGROUP;
+        let optional = optional & opened.features() & restriction.features;
+        let exchange = Exchange::of(optional, &opened.get_info());
         let limits = opened.limits();
         if !opened.features().contains(features) || limits.max_immediate_size < PARAM_BYTES {
             let reason = format!(
@@ -96,8 +111,8 @@ impl Gpu {
             );
             return Err(PrepareError::Unsupported(reason));
         }
-        let max_binding_bytes = max_binding_bytes
-            .unwrap_or(u64::MAX)
+        let max_binding_bytes = restriction
+            .max_binding_bytes
             .min(limits.max_storage_buffer_binding_size)
             .min(limits.max_buffer_size);
         let max_buffer_bytes = limits.max_buffer_size;
@@ -118,7 +133,7 @@ impl Gpu {
         let kept = Kept::new(keep_in, &adapter);
         // Nothing compiles twice in a run, so that a cache that is not kept has no use.
         let cache = keep_in.and_then(|_| driver_cache::open(&device, kept.pipelines().as_deref()));
-        let kernels = Kernels::new(cache);
+        let kernels = Kernels::new(cache, exchange);
         Ok(Arc::new(Self {
             adapter,
             device,

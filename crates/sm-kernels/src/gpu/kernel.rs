@@ -1,5 +1,6 @@
 //! Kernels: WGSL text behind constants, compiled once for each combination.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::{Display, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,6 +16,30 @@ pub(crate) const PARAM_BYTES: u32 = 64;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Source {
     text: String,
+    exchanges: bool,
+}
+
+/// How the 64 lanes of a workgroup exchange values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exchange {
+    Memory,
+    /// Within subgroups of 8 to 64 lanes, and between these through memory.
+    Subgroups,
+}
+
+impl Exchange {
+    /// What a device with these features offers.
+    pub(crate) fn of(features: wgpu::Features, info: &wgpu::AdapterInfo) -> Self {
+        let fit = info.subgroup_min_size >= 8 && info.subgroup_max_size <= 64;
+        if features.contains(wgpu::Features::SUBGROUP) && fit { Self::Subgroups } else { Self::Memory }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Memory => include_str!("lanes.wgsl"),
+            Self::Subgroups => include_str!("lanes_subgroup.wgsl"),
+        }
+    }
 }
 
 impl Source {
@@ -43,6 +68,12 @@ impl Source {
         self.line(text)
     }
 
+    /// Says that lanes exchange values: the kernel is a function `run`, which calls those of `lanes.wgsl`.
+    pub(crate) fn exchanging(mut self) -> Self {
+        self.exchanges = true;
+        self
+    }
+
     /// Adds a line.
     pub(crate) fn line(mut self, line: &str) -> Self {
         // Writing to a string cannot fail.
@@ -50,9 +81,13 @@ impl Source {
         self
     }
 
-    /// The whole text.
-    pub(crate) fn as_str(&self) -> &str {
-        &self.text
+    /// The whole text, for devices whose lanes exchange values in this way.
+    pub(crate) fn whole(&self, exchange: Exchange) -> Cow<'_, str> {
+        if self.exchanges {
+            format!("{}{}", self.text, exchange.text()).into()
+        } else {
+            self.text.as_str().into()
+        }
     }
 }
 
@@ -99,12 +134,13 @@ pub(crate) struct Kernels {
     compiled: Mutex<HashMap<String, Arc<Kernel>>>,
     /// What the driver keeps of them.
     cache: Option<wgpu::PipelineCache>,
+    exchange: Exchange,
 }
 
 impl Kernels {
     /// None yet; the driver may have compiled them in an earlier run.
-    pub(crate) fn new(cache: Option<wgpu::PipelineCache>) -> Self {
-        Self { compiled: Mutex::default(), cache }
+    pub(crate) fn new(cache: Option<wgpu::PipelineCache>, exchange: Exchange) -> Self {
+        Self { compiled: Mutex::default(), cache, exchange }
     }
 
     /// What the driver compiled, for the next run.
@@ -122,17 +158,19 @@ impl Kernels {
         adapter: &Adapter,
         spec: &KernelSpec,
     ) -> Result<Arc<Kernel>, PrepareError> {
+        let text = spec.source.whole(self.exchange);
         let known = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kernel) = known.get(spec.source.as_str()) {
+        if let Some(kernel) = known.get(&*text) {
             return Ok(Arc::clone(kernel));
         }
         drop(known);
         // naga panics at some texts that it should refuse.
-        let compiled = catch_unwind(AssertUnwindSafe(|| compile(device, self.cache.as_ref(), adapter, spec)));
+        let compiled =
+            catch_unwind(AssertUnwindSafe(|| compile(device, self.cache.as_ref(), adapter, spec, &text)));
         let kernel =
             Arc::new(compiled.unwrap_or_else(|_| Err(refused(adapter, spec, "its translation failed")))?);
         let mut known = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(spec.source.as_str().to_owned(), Arc::clone(&kernel));
+        known.insert(text.into_owned(), Arc::clone(&kernel));
         Ok(kernel)
     }
 }
@@ -142,6 +180,7 @@ fn compile(
     cache: Option<&wgpu::PipelineCache>,
     adapter: &Adapter,
     spec: &KernelSpec,
+    text: &str,
 ) -> Result<Kernel, PrepareError> {
     let entry = |(binding, &access): (u32, &Binding)| wgpu::BindGroupLayoutEntry {
         binding,
@@ -159,7 +198,7 @@ fn compile(
     let label = Some(spec.name);
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label,
-        source: wgpu::ShaderSource::Wgsl(spec.source.as_str().into()),
+        source: wgpu::ShaderSource::Wgsl(text.into()),
     });
     let layout =
         device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });

@@ -7,7 +7,7 @@ use sm_kernels::plan::{Backend, ExecError, Limits, OutputRow, Span, StepBatch, S
 use sm_kernels::testing::{self, RandomWeights};
 use sm_tensor::{DType, PageId, TokenId};
 
-use crate::{gpu, limits, open, prepare};
+use crate::{gpu, limits, plain_gpu, prepare};
 
 #[test]
 fn a_lost_device_is_one_final_error() {
@@ -61,7 +61,7 @@ fn an_adapter_that_is_not_there_is_refused_with_those_that_are() {
 
 #[test]
 fn a_small_binding_limit_is_refused_or_changes_nothing() {
-    let Some(backend) = open(64) else { return };
+    let Some(backend) = plain_gpu(64) else { return };
     let plan = testing::decoder(DType::F32);
     let error = backend.prepare(&plan, &RandomWeights::new(&plan), limits(), &|_| ()).unwrap_err();
     assert!(error.to_string().contains("a kernel on this device sees at most 64"), "{error}");

@@ -17,15 +17,15 @@ mod steps;
 
 use sm_kernels::GpuBackend;
 use sm_kernels::plan::{
-    Backend, Executor, Input, Limits, OutputRow, PAGE_LEN, Plan, Span, StepBatch, WeightSource,
+    Backend, Executor, Input, Limits, OutputRow, PAGE_LEN, Plan, PrepareError, Span, StepBatch, WeightSource,
 };
 use sm_tensor::{PageId, TokenId};
 
 use sequences::limits;
 
-/// Opens the first adapter, if there is one, with the binding limit of `open`.
-fn open(max_binding_bytes: u64) -> Option<GpuBackend> {
-    match GpuBackend::open_limited(0, max_binding_bytes) {
+/// The backend, if there is a GPU.
+fn found(opened: Result<GpuBackend, PrepareError>) -> Option<GpuBackend> {
+    match opened {
         Ok(backend) => Some(backend),
         Err(error) if std::env::var_os("GPU_TESTS").is_some_and(|value| value == "require") => {
             panic!("{error}")
@@ -36,7 +36,12 @@ fn open(max_binding_bytes: u64) -> Option<GpuBackend> {
 
 /// The first adapter, if there is one.
 fn gpu() -> Option<GpuBackend> {
-    open(u64::MAX)
+    found(GpuBackend::open_apart(0))
+}
+
+/// The first adapter with what every GPU has, and kernels that see no more than this.
+fn plain_gpu(max_binding_bytes: u64) -> Option<GpuBackend> {
+    found(GpuBackend::open_limited(0, max_binding_bytes))
 }
 
 fn prepare(

@@ -7,7 +7,7 @@ use sm_kernels::plan::{
 use sm_kernels::testing::{RandomWeights, random_values};
 use sm_tensor::DType;
 
-use crate::{assert_close, gpu, input, limits, prepare, trace};
+use crate::{assert_close, gpu, input, limits, plain_gpu, prepare, trace};
 
 const WIDTH: usize = 70;
 const OUTPUTS: usize = 45;
@@ -20,20 +20,23 @@ const ACTIVATIONS: [Activation; 4] = [
     Activation::Xielu(Xielu { alpha_p: 0.8, alpha_n: 0.7, beta: 0.5, eps: -1e-6 }),
 ];
 
-/// A plan of the operations that `push` adds to the rows that the test brings, and its last result.
+/// A plan of the operations that `push` adds to the rows that the test brings, and its results; those of a plain GPU are close.
 fn run(
     width: usize,
     push: impl FnOnce(&mut PlanBuilder) -> sm_kernels::plan::BufferId,
 ) -> Option<(RandomWeights, Vec<Vec<f32>>)> {
-    let backend = gpu()?;
+    let backends = [gpu()?, plain_gpu(u64::MAX)?];
     let mut builder = PlanBuilder::new(200);
     let y = push(&mut builder);
     let logits = builder.buffer("logits", Rows::Outputs, width);
     builder.push(GatherRows { x: y, out: logits });
     let plan: Plan = builder.finish(logits);
     let weights = RandomWeights::new(&plan);
-    let mut executor = prepare(&backend, &plan, &weights, limits());
-    let all = trace(&mut *executor, N_ROWS, Some(&rows()));
+    let [all, plain] = backends
+        .map(|backend| trace(&mut *prepare(&backend, &plan, &weights, limits()), N_ROWS, Some(&rows())));
+    for (all, plain) in all.iter().zip(&plain) {
+        assert_close("without subgroups", plain, all, all.len(), 1e-6);
+    }
     Some((weights, all))
 }
 

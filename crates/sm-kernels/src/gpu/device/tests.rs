@@ -9,7 +9,7 @@ mod skips;
 
 /// A device of its own, if there is an adapter.
 fn gpu() -> Option<Arc<Gpu>> {
-    match Gpu::open(0, None, None) {
+    match Gpu::open(0, None, Restriction::NONE) {
         Ok(gpu) => Some(gpu),
         Err(error) if std::env::var_os("GPU_TESTS").is_some_and(|value| value == "require") => {
             panic!("{error}")

@@ -99,7 +99,7 @@ pub(super) fn specs(shape: KvShape, n_heads: usize, has_soft_cap: bool) -> [Kern
         .number("QUERY_LEN", group.key_dim.next_multiple_of(4))
         .number("VALUE_PAIRS", group.value_dim.div_ceil(2))
         .flag("HAS_SOFT_CAP", has_soft_cap)
-        .text(include_str!("reduce.wgsl"))
+        .exchanging()
         .text(include_str!("attention.wgsl"))
         .text(shape.read_text());
     let merge = constants().text(include_str!("attention_merge.wgsl"));

@@ -25,8 +25,7 @@ var<immediate> p: Params;
 var<workgroup> query: array<f32, QUERY_LEN>;
 var<workgroup> weights: array<f32, PARTITION>;
 
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn run(group: vec3<u32>, lane: u32) {
     let head_idx = group.x;
     let kv_head = head_idx / HEADS_PER_KV;
     let row = p.first_row + group.z;

@@ -55,14 +55,16 @@ struct Text {
     name: &'static str,
     /// Rows that a lane has.
     n_rows: usize,
+    /// Whether an output is the sum of several lanes.
+    exchanges: bool,
     text: &'static str,
 }
 
-const ONE_ROW: Text = Text { name: "linear of one row", n_rows: 1, text: include_str!("linear_vector.wgsl") };
-const FEW_ROWS: Text =
-    Text { name: "linear of few rows", n_rows: 4, text: include_str!("linear_vector.wgsl") };
+const ONE_ROW: Text =
+    Text { name: "linear of one row", n_rows: 1, exchanges: true, text: include_str!("linear_vector.wgsl") };
+const FEW_ROWS: Text = Text { name: "linear of few rows", n_rows: 4, ..ONE_ROW };
 const MANY_ROWS: Text =
-    Text { name: "linear of many rows", n_rows: 4, text: include_str!("linear_tile.wgsl") };
+    Text { name: "linear of many rows", n_rows: 4, exchanges: false, text: include_str!("linear_tile.wgsl") };
 
 /// What a kernel does with a sum.
 #[derive(Clone, Copy)]
@@ -86,8 +88,9 @@ pub(super) fn constants(form: Form, end: End) -> Source {
 }
 
 fn spec(form: Form, end: End, text: &Text) -> KernelSpec {
-    let source =
-        constants(form, end).number("ROWS", text.n_rows).text(include_str!("epilogue.wgsl")).text(text.text);
+    let source = constants(form, end).number("ROWS", text.n_rows);
+    let source = if text.exchanges { source.exchanging() } else { source };
+    let source = source.text(include_str!("epilogue.wgsl")).text(text.text);
     KernelSpec { name: text.name, source, bindings: &BINDINGS }
 }
 

@@ -2,10 +2,7 @@
 //
 // Strip s has the segments s, s + 8, s + 16, …: lanes that are neighbours read segments that are neighbours.
 
-var<workgroup> sums: array<vec4<f32>, 64>;
-
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn run(group: vec3<u32>, lane: u32) {
     let strip = lane % STRIPS;
     let output = group.x * 8u + lane / STRIPS;
     let row = min(output, p.n_outputs - 1u);
@@ -29,13 +26,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
     }
-    sums[lane] = sum;
-    workgroupBarrier();
+    let total = sum_of_8(sum, lane);
     if (strip == 0u && output < p.n_outputs) {
-        var total = vec4<f32>(0.0);
-        for (var s = 0u; s < STRIPS; s++) {
-            total += sums[lane + s];
-        }
         store(first, output, total.x);
         if (ROWS == 4u) {
             if (first + 1u <= last) { store(first + 1u, output, total.y); }

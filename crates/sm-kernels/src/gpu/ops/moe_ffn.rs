@@ -217,6 +217,7 @@ fn product_spec(form: Form, end: End, experts: &Experts, n_outputs: usize, x_by_
         .number("TOP_K", experts.top_k)
         .number("EXPERT_ROWS", n_outputs)
         .flag("X_BY_CHOICE", x_by_choice)
+        .exchanging()
         .text(include_str!("epilogue.wgsl"))
         .text(include_str!("moe_product.wgsl"));
     KernelSpec { name: "product of experts", source, bindings: &PRODUCT_BINDINGS }

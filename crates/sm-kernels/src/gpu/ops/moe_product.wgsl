@@ -3,10 +3,7 @@
 // [row][choice] of (expert, bits of its weight)
 @group(0) @binding(7) var<storage, read> chosen: array<vec2<u32>>;
 
-var<workgroup> sums: array<f32, 64>;
-
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn run(group: vec3<u32>, lane: u32) {
     let strip = lane % STRIPS;
     let output = group.x * 8u + lane / STRIPS;
     let choice = group.z * TOP_K + group.y;
@@ -24,11 +21,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
     }
-    sums[lane] = sum;
-    workgroupBarrier();
-    if (strip == 0u && is_here) {
-        var total = 0.0;
-        for (var s = 0u; s < STRIPS; s++) { total += sums[lane + s]; }
-        store_at(choice, output, total);
-    }
+    let total = sum_of_8(vec4<f32>(sum, 0.0, 0.0, 0.0), lane);
+    if (strip == 0u && is_here) { store_at(choice, output, total.x); }
 }

@@ -13,7 +13,7 @@ pub(super) fn spec(kind: NormKind, has_bias: bool, store: Store) -> KernelSpec {
         .number("STORE", super::store_number(store))
         .flag("IS_LAYER", kind == NormKind::Layer)
         .flag("HAS_BIAS", has_bias)
-        .text(include_str!("reduce.wgsl"))
+        .exchanging()
         .text(include_str!("norm.wgsl"));
     KernelSpec { name: "norm", source, bindings: &BINDINGS }
 }

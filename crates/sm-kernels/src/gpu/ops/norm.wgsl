@@ -8,8 +8,7 @@
 struct Params { n_rows: u32, width: u32, stride: u32, eps: f32 }
 var<immediate> p: Params;
 
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn run(group: vec3<u32>, lane: u32) {
     let row = group.y * p.stride;
     var mean = 0.0;
     if (IS_LAYER) {

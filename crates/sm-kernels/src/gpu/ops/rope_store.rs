@@ -54,7 +54,7 @@ fn spec(shape: KvShape, heads: &Heads) -> KernelSpec {
         .number("K_NORM", heads.k_norm)
         .number("K_NORM_AT", heads.k_norm_at)
         .flag("HAS_SCALE", heads.has_scale)
-        .text(include_str!("reduce.wgsl"))
+        .exchanging()
         .text(include_str!("rope_store.wgsl"))
         .text(shape.store_text());
     KernelSpec { name: "rope_store", source, bindings: &BINDINGS }

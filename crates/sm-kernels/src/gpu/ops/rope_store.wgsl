@@ -65,8 +65,7 @@ fn rotate(row: u32, lane: u32) {
     workgroupBarrier();
 }
 
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn run(group: vec3<u32>, lane: u32) {
     let row = group.y;
     let info = step_rows[row];
     let is_q = group.x < N_HEADS;

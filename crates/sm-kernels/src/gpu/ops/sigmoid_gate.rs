@@ -11,7 +11,7 @@ pub(super) fn spec(store: Store) -> KernelSpec {
     let source = Source::default()
         .names(&super::STORE_NAMES)
         .number("STORE", super::store_number(store))
-        .text(include_str!("reduce.wgsl"))
+        .exchanging()
         .text(include_str!("sigmoid_gate.wgsl"));
     KernelSpec { name: "sigmoid_gate", source, bindings: &BINDINGS }
 }

@@ -8,8 +8,7 @@
 struct Params { n_rows: u32, x_width: u32, x_stride: u32, width: u32, stride: u32 }
 var<immediate> p: Params;
 
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn run(group: vec3<u32>, lane: u32) {
     var sum = 0.0;
     for (var i = lane; i < p.x_width; i += 64u) {
         sum = fma(weight[i], x[group.y * p.x_stride + i], sum);

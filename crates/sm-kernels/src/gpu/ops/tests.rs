@@ -1,23 +1,24 @@
 //! Every kernel translates to what Vulkan, Metal and DX12 take: no device is needed for that.
 
+use std::collections::BTreeMap;
+
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use sm_tensor::DType;
 
 use super::{attention, embed, gather_rows, linear, moe_ffn, norm, rope_store, sigmoid_gate};
 use crate::gpu::form::Form;
-use crate::gpu::kernel::KernelSpec;
+use crate::gpu::kernel::Exchange;
 use crate::gpu::kv_pool::KvShape;
 use crate::gpu::{select, speed};
 use crate::plan::{KvDType, NormKind, Op, PageGroup, Store};
 use crate::testing;
 
-fn translate(spec: &KernelSpec) {
-    let name = spec.name;
-    let text = spec.source.as_str();
+fn translate(name: &str, text: &str) {
     let module = naga::front::wgsl::parse_str(text)
         .unwrap_or_else(|error| panic!("{name}: {}\n{text}", error.emit_to_string(text)));
-    let capabilities = Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let capabilities =
+        Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16_IN_FLOAT32 | Capabilities::SUBGROUP;
     let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     let info = validator.validate(&module).unwrap_or_else(|error| panic!("{name}: {error:?}"));
     let point = Some(&spv::PipelineOptions {
@@ -75,7 +76,9 @@ fn every_kernel_translates_for_every_interface() {
         }
     }
     // Types of one form share their kernels.
-    specs.sort_by(|a, b| a.source.as_str().cmp(b.source.as_str()));
-    specs.dedup_by(|a, b| a.source.as_str() == b.source.as_str());
-    specs.iter().for_each(translate);
+    let mut kernels = BTreeMap::new();
+    for exchange in [Exchange::Memory, Exchange::Subgroups] {
+        kernels.extend(specs.iter().map(|spec| (spec.source.whole(exchange), spec.name)));
+    }
+    kernels.iter().for_each(|(text, name)| translate(name, text));
 }
