@@ -4,7 +4,10 @@
 //!
 //! Sums, products and slices of lists are lazy; they are copied, so that no later use goes uncounted through what they are made of.
 
+mod tokens;
+
 use super::python::{COPIED, SLICED, WALKED};
+use tokens::{Kind, Token, tokenize};
 
 /// Filters that print, compare or hash their values: each value is walked first.
 const DEEP_FILTERS: [&str; 24] = [
@@ -33,45 +36,6 @@ const DEEP_FILTERS: [&str; 24] = [
     "unique",
     "upper",
 ];
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
-    Name,
-    Literal,
-    Open,
-    Close,
-    /// What separates expressions that know nothing of each other: `,`, `=`, `:`, `and`, `if`, …
-    Separator,
-    Compare,
-    /// A binary plus or minus, which binds weaker than `~`.
-    Sum,
-    Times,
-    Concat,
-    Is,
-    /// The name of a test, which a list may follow as its argument.
-    Test,
-    Pipe,
-    Other,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Token<'a> {
-    kind: Kind,
-    text: &'a str,
-    at: usize,
-    /// For an opening bracket, the index of the one that closes it.
-    close: usize,
-}
-
-impl Token<'_> {
-    fn end(&self) -> usize {
-        self.at + self.text.len()
-    }
-
-    fn ends_value(&self) -> bool {
-        matches!(self.kind, Kind::Name | Kind::Literal | Kind::Close)
-    }
-}
 
 /// Which of the expressions between brackets are walked.
 #[derive(Clone, Copy, PartialEq)]
@@ -103,84 +67,6 @@ pub(super) fn walk(code: &str, start: usize, is_loop: bool) -> String {
     writer.expressions(0, tokens.len(), Walk::None);
     writer.copy(code.len());
     writer.out
-}
-
-/// Cuts code into tokens; false if its brackets do not match.
-fn tokenize<'a>(code: &'a str, start: usize, tokens: &mut Vec<Token<'a>>) -> bool {
-    let mut open = Vec::new();
-    let mut at = start;
-    while let Some(first) = code[at..].chars().next() {
-        if first.is_whitespace() {
-            at += first.len_utf8();
-            continue;
-        }
-        let text = &code[at..at + token_len(&code[at..], first)];
-        let previous = tokens.last().copied();
-        let kind = kind(text, first, tokens);
-        at += text.len();
-        if kind == Kind::Compare && text == "in" && previous.is_some_and(|token| token.text == "not") {
-            let not = tokens.pop().map_or(at, |token| token.at);
-            tokens.push(Token { kind, text: &code[not..at], at: not, close: 0 });
-            continue;
-        }
-        match kind {
-            Kind::Open => open.push(tokens.len()),
-            Kind::Close => match open.pop() {
-                Some(opening) => tokens[opening].close = tokens.len(),
-                None => return false,
-            },
-            _ => {}
-        }
-        tokens.push(Token { kind, text, at: at - text.len(), close: 0 });
-    }
-    open.is_empty()
-}
-
-fn token_len(rest: &str, first: char) -> usize {
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    match first {
-        '"' | '\'' => {
-            let mut escaped = false;
-            let end = rest.char_indices().skip(1).find(|&(_, c)| {
-                let ends = c == first && !escaped;
-                escaped = c == '\\' && !escaped;
-                ends
-            });
-            end.map_or(rest.len(), |(at, quote)| at + quote.len_utf8())
-        }
-        _ if is_word(first) => rest.find(|c| !is_word(c)).unwrap_or(rest.len()),
-        _ if ["==", "!=", "<=", ">=", "**", "//"].iter().any(|operator| rest.starts_with(operator)) => 2,
-        _ => first.len_utf8(),
-    }
-}
-
-fn kind(text: &str, first: char, before: &[Token<'_>]) -> Kind {
-    let previous = before.last();
-    let follows = |kind: Kind| previous.is_some_and(|token| token.kind == kind);
-    let negates = follows(Kind::Other) && previous.is_some_and(|token| token.text == "not");
-    match text {
-        _ if matches!(first, '"' | '\'') || first.is_ascii_digit() => Kind::Literal,
-        // Names of attributes, filters and tests may be words of the language.
-        _ if first.is_alphabetic()
-            && (previous.is_some_and(|token| token.text == ".") || follows(Kind::Pipe)) =>
-        {
-            Kind::Name
-        }
-        "not" if follows(Kind::Is) => Kind::Other,
-        _ if first.is_alphabetic() && (follows(Kind::Is) || negates) => Kind::Test,
-        "true" | "True" | "false" | "False" | "none" | "None" => Kind::Literal,
-        "and" | "or" | "not" | "if" | "else" | "," | ":" | "=" => Kind::Separator,
-        "in" | "==" | "!=" | "<" | "<=" | ">" | ">=" => Kind::Compare,
-        "is" => Kind::Is,
-        "(" | "[" | "{" => Kind::Open,
-        ")" | "]" | "}" => Kind::Close,
-        "+" | "-" if previous.is_some_and(Token::ends_value) => Kind::Sum,
-        "*" if previous.is_some_and(Token::ends_value) => Kind::Times,
-        "~" => Kind::Concat,
-        "|" => Kind::Pipe,
-        _ if first.is_alphabetic() || first == '_' => Kind::Name,
-        _ => Kind::Other,
-    }
 }
 
 /// Copies the code, and adds to it. Ranges are indices of tokens.
