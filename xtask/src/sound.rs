@@ -15,6 +15,9 @@ const MIRI_FLAGS: &str =
 /// Leaks that are meant: what a panic left behind whose payload cannot be dropped without another one.
 const MEANT_LEAKS: &str = "leak:drop_quietly\n";
 
+/// The part of the random schedules that runs under AddressSanitizer, which is many times slower.
+const SCHEDULES: &str = "0.1";
+
 /// Crates with `unsafe` code, and the one that calls most of it.
 const WITH_UNSAFE: [&str; 2] = ["sm-kernels", "sm-runtime"];
 
@@ -37,7 +40,7 @@ pub(crate) fn sanitize(args: &[String]) -> Outcome {
     tests.args(["--config", "profile.dev.package.sm-kernels.opt-level=0"]);
     tests.env("RUSTFLAGS", "-Zsanitizer=address").env("CARGO_TARGET_DIR", target().join("sanitize"));
     // Zero pages over a lost mapping are meant, and the handler that puts them there must be ours.
-    tests.env("ASAN_OPTIONS", "handle_sigbus=0").arg("--").args(args);
+    tests.env("ASAN_OPTIONS", "handle_sigbus=0").env("SM_SOAK", SCHEDULES).arg("--").args(args);
     let suppressions = target().join("sanitize-suppressions.txt");
     std::fs::write(&suppressions, MEANT_LEAKS)
         .map_err(|error| format!("{}: {error}", suppressions.display()))?;

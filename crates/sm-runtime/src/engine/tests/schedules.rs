@@ -11,9 +11,10 @@ use crate::{
     MirostatOptions, Prompt, Request, SamplerKind, SamplingOptions, SpeculationConfig, StopRules, XtcOptions,
 };
 
-/// Schedules in a test, or as many times more as `cargo xtask soak` asks for.
+/// Schedules in a test, or as many times more as `cargo xtask soak` asks for, and fewer for `cargo xtask sanitize`.
 fn n_schedules() -> u32 {
-    2000 * std::env::var("SM_SOAK").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
+    let times = std::env::var("SM_SOAK").ok().and_then(|times| times.parse().ok());
+    (2000.0 * times.unwrap_or(1.0_f64)) as u32
 }
 
 /// One request of a schedule, and what happens to it.

@@ -15,9 +15,10 @@ use crate::{
     Session, SessionOptions, SpeculationConfig, StopRules,
 };
 
-/// Schedules in a test, or as many times more as `cargo xtask soak` asks for.
+/// Schedules in a test, or as many times more as `cargo xtask soak` asks for, and fewer for `cargo xtask sanitize`.
 fn n_schedules() -> u32 {
-    400 * std::env::var("SM_SOAK").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
+    let times = std::env::var("SM_SOAK").ok().and_then(|times| times.parse().ok());
+    (400.0 * times.unwrap_or(1.0_f64)) as u32
 }
 
 /// A conversation.
