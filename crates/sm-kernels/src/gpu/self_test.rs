@@ -43,7 +43,8 @@ pub enum SelfTestError {
 
 impl GpuBackend {
     /// Multiplies by every weight type in each of its kernels, against sums in double precision, computes a small decoder with
-    /// each type of keys and values, against the CPU if this build has it, and selects among its logits. Returns the number of values compared. Takes seconds, most of them for the
+    /// each type of keys and values, against the CPU if this build has it, and selects among its logits. Returns the number of
+    /// values compared. Takes seconds, most of them for the
     /// driver to compile the kernels.
     ///
     /// # Errors

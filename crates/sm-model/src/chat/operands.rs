@@ -131,7 +131,7 @@ impl Writer<'_> {
         self.copied(copies, from, to, |writer| writer.operand(from, to));
     }
 
-    /// An operand of `~`: its filters, and what is between its brackets.
+    /// What is left of a product: values with their filters, and what is between their brackets.
     fn operand(&mut self, mut at: usize, to: usize) {
         // Where the value begins that a bracket may slice, in what was written.
         let mut value = self.out.len();
