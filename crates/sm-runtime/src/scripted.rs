@@ -87,12 +87,21 @@ impl Script {
         rule.map_or(&self.otherwise, |(_, answer)| answer)
     }
 
-    /// Gives a model the script's context, and pages that hold next to nothing.
-    pub(crate) fn fit(&self, plan: &mut Plan) {
-        plan.context_len = self.context_len;
+    /// Gives a model the script's context, or one of `context_len`, and pages that hold next to nothing.
+    ///
+    /// # Errors
+    /// If the script has a shorter one.
+    pub(crate) fn fit(&self, plan: &mut Plan, context_len: Option<usize>) -> Result<(), Error> {
+        let max = self.context_len;
+        plan.context_len = match context_len {
+            None | Some(usize::MAX) => max,
+            Some(requested) if requested <= max => requested,
+            Some(requested) => return Err(sm_model::LoadError::ContextLen { requested, max }.into()),
+        };
         for group in &mut plan.cache.pages {
             (group.n_layers, group.n_kv_heads, group.key_dim, group.value_dim) = (1, 1, 1, 1);
         }
+        Ok(())
     }
 
     /// The chat template.
@@ -126,6 +135,10 @@ fn next_token(script: &Script, tokenizer: &dyn Tokenizer, history: &[TokenId]) -
     let at = history.windows(mark.len()).rposition(|window| window == mark)?;
     let (prompt, so_far) = history.split_at(at + mark.len());
     let answer = script.answer(&tokenizer.decode(prompt, SpecialTokens::Keep)).to_owned();
+    // A token has at least one byte: this is longer than the answer, and to decode it in every step would be quadratic.
+    if answer.len() < so_far.len() {
+        return None;
+    }
     let tokens = encode(&answer)?;
     if tokens.starts_with(so_far) {
         return tokens.get(so_far.len()).copied();
@@ -171,5 +184,18 @@ mod tests {
             "Thanks."
         );
         assert_eq!(answer(ChatRequest::new().user("<|assistant|>\n")), "?");
+    }
+
+    #[test]
+    fn a_context_is_the_one_asked_for_up_to_the_scripts() {
+        let scratch = crate::testing::Scratch::new();
+        let path = scratch.path().join("script.json");
+        std::fs::write(&path, r#"{"context": 2000, "rules": []}"#).unwrap();
+        let model = crate::ModelRef::Scripted(path);
+        let open = |context_len| model.open(&sm_model::LoadOptions { context_len, quant: None });
+        for (asked, expected) in [(None, 2000), (Some(1024), 1024), (Some(usize::MAX), 2000)] {
+            assert_eq!(open(asked).unwrap().plan.context_len, expected);
+        }
+        assert!(open(Some(2001)).unwrap_err().to_string().contains("2000"));
     }
 }

@@ -65,8 +65,10 @@ impl ModelRef {
             Self::DemoDraft => embedded(demo::draft()?)?,
             #[cfg(feature = "scripted")]
             Self::Scripted(path) => {
-                let mut model = embedded(demo::demo()?)?;
-                Script::read(path)?.fit(&mut model.plan);
+                // The script has a context of its own.
+                let whole = LoadOptions { context_len: None, ..*options };
+                let mut model = parse_model(ModelBytes::Gguf(demo::demo()?.into()), &whole)?;
+                Script::read(path)?.fit(&mut model.plan, options.context_len)?;
                 model
             }
         })
