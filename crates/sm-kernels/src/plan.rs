@@ -39,6 +39,8 @@ pub use ids::{BufferId, KvId, MatrixId, RopeId, StateId, VectorId};
 pub(crate) use kinds::OpProfile;
 pub use kv_dtype::KvDType;
 pub use op::Op;
+#[cfg(feature = "gpu")]
+pub(crate) use operation::IdVisitor;
 pub use operation::{Read, Store, Usage, Write};
 pub use ops::{
     Attention, Embed, Epilogue, Experts, GatedLinear, GatherRows, Input, Linear, MoeFfn, Norm, NormKind,

@@ -14,7 +14,7 @@ mod gpu;
 #[path = "backend/no_gpu.rs"]
 mod gpu;
 
-use sm_kernels::plan::{Backend, SplitBackend};
+use sm_kernels::plan::{Backend, MemoryNeeds, SplitBackend};
 
 use crate::{Device, Error, Threads};
 
@@ -22,7 +22,14 @@ pub use cpu::kernel_sets;
 pub(crate) use cpu::{BLOCK_LEN, block_maxima};
 pub use gpu::{gpu_tested, gpus, test_gpu};
 
-/// The backend of a device.
+/// The GPU that [`Device::Auto`] is for what has these needs, if there is one. Says in a line why not.
+pub(crate) fn automatic_gpu(
+    needs: impl Fn(&dyn Backend) -> Result<MemoryNeeds, Error>,
+) -> Option<Box<dyn Backend>> {
+    gpu::automatic(needs)
+}
+
+/// The backend of a device; of [`Device::Auto`], if there is no [`automatic_gpu`].
 ///
 /// # Errors
 /// If this build has no backend for the device, or the machine lacks it.

@@ -63,14 +63,20 @@ impl GpuBackend {
         Ok(Self { gpu: Gpu::open(index, None, Restriction::NONE)? })
     }
 
-    /// As [`GpuBackend::open_apart`], but as on a smaller GPU: kernels see at most `max_binding_bytes` of a buffer, and do without
-    /// features that not every GPU has.
+    /// As [`GpuBackend::open_apart`], but as on a smaller GPU: kernels see at most `max_binding_bytes` of a buffer, do without
+    /// features that not every GPU has, and multiply in int8 only if told so.
     ///
     /// # Errors
     /// As [`GpuBackend::open`].
-    pub fn open_limited(index: usize, max_binding_bytes: u64) -> Result<Self, PrepareError> {
-        let restriction = Restriction { max_binding_bytes, features: wgpu::Features::empty() };
+    pub fn open_limited(index: usize, max_binding_bytes: u64, int8: bool) -> Result<Self, PrepareError> {
+        let restriction = Restriction { max_binding_bytes, features: wgpu::Features::empty(), int8 };
         Ok(Self { gpu: Gpu::open(index, None, restriction)? })
+    }
+
+    /// Whether the device has room for `n_bytes`, beside what it holds. Found by taking the memory, which is given back: no interface
+    /// tells it everywhere, and some drivers promise more than they have.
+    pub fn has_room(&self, n_bytes: u64) -> bool {
+        self.gpu.has_room(n_bytes)
     }
 
     /// The adapter.
@@ -96,7 +102,7 @@ impl Backend for GpuBackend {
         Ok(MemoryNeeds {
             weight_bytes: DeviceWeights::needed_bytes(plan),
             kv_bytes: KvPool::needed_bytes(&plan.cache, limits.n_pages, limits.kv_dtype),
-            activation_bytes: activation_bytes(plan, limits),
+            activation_bytes: activation_bytes(&self.gpu, plan, limits),
         })
     }
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::device::Gpu;
-use super::form::SEGMENT_LEN;
+use super::form::{Form, SEGMENT_LEN};
 use super::kernel::{Kernel, PARAM_BYTES};
 use super::kv_pool::KvPool;
 use super::step::{Extents, StepTables};
 use super::weights::DeviceWeights;
-use crate::plan::{BufferId, Limits, Plan, Rows};
+use crate::plan::{BufferId, Limits, MatrixDecl, Plan, Rows};
 
 /// The parameters of a dispatch.
 pub(crate) type Params = [u32; PARAM_BYTES as usize / 4];
@@ -16,6 +16,38 @@ pub(crate) type Params = [u32; PARAM_BYTES as usize / 4];
 /// Values of a row with its padding: whole segments, so that products read vectors. The padding is zero and stays so.
 pub(crate) fn stride(width: usize) -> usize {
     width.next_multiple_of(SEGMENT_LEN)
+}
+
+/// Vectors of four words of a block of int8: two of codes, one of the scale and sums.
+pub(crate) const BLOCK_VECTORS: usize = 3;
+
+/// What products multiply in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arithmetic {
+    Float,
+    /// Blocks of int8, with quantized weights.
+    Int8,
+}
+
+impl Arithmetic {
+    /// That of products with weights of a form.
+    pub(crate) fn of(gpu: &Gpu, form: Form) -> Self {
+        if gpu.int8 && form.is_quantized() { Self::Int8 } else { Self::Float }
+    }
+
+    /// Whether a part of a matrix is multiplied with blocks.
+    pub(crate) fn needs_blocks(gpu: &Gpu, matrix: &MatrixDecl) -> bool {
+        matrix.parts.iter().any(|part| Self::of(gpu, Form::of(part.dtype)) == Self::Int8)
+    }
+
+    /// Vectors of four from one row of `width` values to the next.
+    pub(crate) fn row_vectors(self, width: usize) -> u32 {
+        let segments = width.div_ceil(SEGMENT_LEN);
+        match self {
+            Self::Float => (segments * SEGMENT_LEN / 4) as u32,
+            Self::Int8 => (segments * BLOCK_VECTORS) as u32,
+        }
+    }
 }
 
 /// What an operation dispatches in every step.
@@ -98,6 +130,8 @@ pub(crate) struct Binder<'a> {
     pub(crate) kv: &'a KvPool,
     pub(crate) tables: &'a StepTables,
     pub(crate) buffers: &'a [wgpu::Buffer],
+    /// The same rows as blocks of int8, where products read them so.
+    pub(crate) blocks: &'a [Option<wgpu::Buffer>],
     /// Memory that operations share, each for its own time.
     pub(crate) scratch: &'a Scratch,
     /// For bindings that an operation has no use for.
@@ -107,18 +141,31 @@ pub(crate) struct Binder<'a> {
 /// Memory that no operation needs longer than it runs.
 #[derive(Debug)]
 pub(crate) struct Scratch {
-    /// What gates multiply: as large as the widest gated product.
-    pub(crate) gate: wgpu::Buffer,
+    /// Gates, and beside them what they multiply.
+    pub(crate) gated: wgpu::Buffer,
     /// Partitions of attention.
     pub(crate) partials: wgpu::Buffer,
     /// What [`moe_ffn`](super::ops::moe_ffn) needs.
-    pub(crate) experts: [wgpu::Buffer; 5],
+    pub(crate) experts: [wgpu::Buffer; 6],
 }
 
 impl Binder<'_> {
     /// An activation buffer.
     pub(crate) fn buffer(&self, id: BufferId) -> &wgpu::Buffer {
         &self.buffers[id.index()]
+    }
+
+    /// An activation buffer as blocks, if products read it so.
+    pub(crate) fn blocks(&self, id: BufferId) -> Option<&wgpu::Buffer> {
+        self.blocks[id.index()].as_ref()
+    }
+
+    /// An activation buffer as products read it.
+    pub(crate) fn rows_for(&self, id: BufferId, arithmetic: Arithmetic) -> &wgpu::Buffer {
+        match (arithmetic, self.blocks(id)) {
+            (Arithmetic::Int8, Some(blocks)) => blocks,
+            _ => self.buffer(id),
+        }
     }
 
     /// The width and the stride of a buffer.

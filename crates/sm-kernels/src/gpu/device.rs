@@ -18,6 +18,10 @@ use crate::plan::{ExecError, PrepareError};
 /// How long a step may take before the device counts as hung.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Bytes of a buffer that is made to see whether there is room, and how many there may be: 4 TB.
+const MAX_PROBE_BYTES: u64 = 1 << 30;
+const MAX_PROBES: u64 = 4096;
+
 /// Devices that are open, by the places of their adapters: models on one GPU share it, and the kernels compiled for it.
 static OPEN: Mutex<BTreeMap<usize, Weak<Gpu>>> = Mutex::new(BTreeMap::new());
 
@@ -31,6 +35,8 @@ pub(crate) struct Gpu {
     pub(crate) kept: Kept,
     /// The largest part of a buffer that a kernel can see.
     pub(crate) max_binding_bytes: u64,
+    /// Whether products with quantized weights are of int8.
+    pub(crate) int8: bool,
     max_buffer_bytes: u64,
     health: Arc<Health>,
 }
@@ -41,11 +47,14 @@ pub(crate) struct Restriction {
     pub(crate) max_binding_bytes: u64,
     /// The only ones used.
     pub(crate) features: wgpu::Features,
+    /// Whether products may be of int8.
+    pub(crate) int8: bool,
 }
 
 impl Restriction {
     /// Uses all there is.
-    pub(crate) const NONE: Self = Self { max_binding_bytes: u64::MAX, features: wgpu::Features::all() };
+    pub(crate) const NONE: Self =
+        Self { max_binding_bytes: u64::MAX, features: wgpu::Features::all(), int8: true };
 }
 
 /// What the driver reported, in callbacks.
@@ -116,6 +125,8 @@ impl Gpu {
             .min(limits.max_storage_buffer_binding_size)
             .min(limits.max_buffer_size);
         let max_buffer_bytes = limits.max_buffer_size;
+        // Metal has no product of four bytes: naga writes it out, which takes more than products of floats.
+        let int8 = restriction.int8 && opened.get_info().backend != wgpu::Backend::Metal;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("smallmind"),
             required_features: features | optional,
@@ -141,6 +152,7 @@ impl Gpu {
             kernels,
             kept,
             max_binding_bytes,
+            int8,
             max_buffer_bytes,
             health,
         }))
@@ -244,6 +256,17 @@ impl Gpu {
         }
         self.check_loading()?;
         Ok(buffer)
+    }
+
+    /// Whether buffers of `n_bytes` in all can be made.
+    pub(crate) fn has_room(&self, n_bytes: u64) -> bool {
+        let piece = self.max_binding_bytes.min(MAX_PROBE_BYTES);
+        let n_pieces = n_bytes.div_ceil(piece);
+        if n_pieces > MAX_PROBES {
+            return false;
+        }
+        let pieces = (0..n_pieces).map(|index| self.buffer("room", piece.min(n_bytes - index * piece)));
+        pieces.collect::<Result<Vec<_>, _>>().is_ok()
     }
 
     /// A buffer with contents that fit the queue's staging memory.

@@ -106,7 +106,7 @@ impl GpuExecutor {
             max_top_k: MAX_TOP,
             weight_bytes: weights.n_bytes(),
             kv_bytes: KvPool::needed_bytes(&plan.cache, limits.n_pages, limits.kv_dtype),
-            activation_bytes: activation_bytes(plan, &limits),
+            activation_bytes: activation_bytes(&gpu, plan, &limits),
         };
         Ok(Self {
             info,
@@ -153,7 +153,7 @@ impl GpuExecutor {
         // What is sent arrives before the step's own commands, and after those of the step before.
         let extents = self.tables.set(&self.gpu, batch)?;
         if let Some(profiler) = &mut self.profiler {
-            profiler.begin_step(&self.plan, batch, self.limits.kv_dtype);
+            profiler.begin_step(&self.gpu, &self.plan, batch, self.limits.kv_dtype);
         }
         let input_bytes = self.send_input(batch);
         let mut to = self.results.pop().ok_or(ExecError::OutOfTurn)?;
@@ -181,10 +181,10 @@ impl GpuExecutor {
 }
 
 /// Bytes that a plan takes beside weights and pages.
-pub(crate) fn activation_bytes(plan: &Plan, limits: &Limits) -> usize {
+pub(crate) fn activation_bytes(gpu: &Gpu, plan: &Plan, limits: &Limits) -> usize {
     let results = MAX_IN_FLIGHT * result_bytes(plan, limits.max_outputs) as usize;
     let selection = Selection::needed_bytes(limits.max_outputs);
-    [Program::needed_bytes(plan, limits), StepTables::needed_bytes(plan, limits), results, selection]
+    [Program::needed_bytes(gpu, plan, limits), StepTables::needed_bytes(plan, limits), results, selection]
         .into_iter()
         .fold(0, usize::saturating_add)
 }

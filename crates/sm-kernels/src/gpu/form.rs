@@ -47,8 +47,8 @@ pub(crate) enum Float {
 pub(crate) struct Quantized {
     low_bits: usize,
     high_bits: usize,
-    step: f32,
-    offset: f32,
+    step: i32,
+    offset: i32,
     table: Option<[i8; 16]>,
     scales: Scales,
     has_min: bool,
@@ -102,8 +102,8 @@ impl Planes {
     }
 }
 
-const fn codes(low_bits: usize, high_bits: usize, offset: f32, scales: Scales) -> Quantized {
-    Quantized { low_bits, high_bits, step: 1.0, offset, table: None, scales, has_min: false }
+const fn codes(low_bits: usize, high_bits: usize, offset: i32, scales: Scales) -> Quantized {
+    Quantized { low_bits, high_bits, step: 1, offset, table: None, scales, has_min: false }
 }
 
 const fn with_min(form: Quantized) -> Quantized {
@@ -111,7 +111,7 @@ const fn with_min(form: Quantized) -> Quantized {
 }
 
 const fn indices(table: [i8; 16], scales: Scales) -> Quantized {
-    Quantized { table: Some(table), ..codes(4, 0, 0.0, scales) }
+    Quantized { table: Some(table), ..codes(4, 0, 0, scales) }
 }
 
 const OF_32: Scales = Scales::Super { groups: 8 };
@@ -126,20 +126,20 @@ impl Form {
             DType::F32 => return Self::Float(Float::F32),
             DType::F16 => return Self::Float(Float::F16),
             DType::Bf16 => return Self::Float(Float::Bf16),
-            DType::Q8_0 => codes(8, 0, 128.0, Scales::Half),
-            DType::Q4_0 => codes(4, 0, 8.0, Scales::Half),
-            DType::Q4_1 => with_min(codes(4, 0, 0.0, Scales::Half)),
-            DType::Q5_0 => codes(4, 1, 16.0, Scales::Half),
-            DType::Q5_1 => with_min(codes(4, 1, 0.0, Scales::Half)),
-            DType::Q2K => with_min(codes(2, 0, 0.0, OF_16)),
-            DType::Q3K => codes(2, 1, 4.0, OF_16),
-            DType::Q4K => with_min(codes(4, 0, 0.0, OF_32)),
-            DType::Q5K => with_min(codes(4, 1, 0.0, OF_32)),
-            DType::Q6K => codes(4, 2, 32.0, OF_16),
+            DType::Q8_0 => codes(8, 0, 128, Scales::Half),
+            DType::Q4_0 => codes(4, 0, 8, Scales::Half),
+            DType::Q4_1 => with_min(codes(4, 0, 0, Scales::Half)),
+            DType::Q5_0 => codes(4, 1, 16, Scales::Half),
+            DType::Q5_1 => with_min(codes(4, 1, 0, Scales::Half)),
+            DType::Q2K => with_min(codes(2, 0, 0, OF_16)),
+            DType::Q3K => codes(2, 1, 4, OF_16),
+            DType::Q4K => with_min(codes(4, 0, 0, OF_32)),
+            DType::Q5K => with_min(codes(4, 1, 0, OF_32)),
+            DType::Q6K => codes(4, 2, 32, OF_16),
             DType::Iq4Nl => indices(IQ4_NL, Scales::Half),
             DType::Mxfp4 => indices(MXFP4, Scales::Single),
-            DType::Tq2_0 | DType::Tq1_0 => codes(2, 0, 1.0, Scales::Half),
-            DType::Q1_0 => Quantized { step: 2.0, ..codes(1, 0, 1.0, Scales::Half) },
+            DType::Tq2_0 | DType::Tq1_0 => codes(2, 0, 1, Scales::Half),
+            DType::Q1_0 => Quantized { step: 2, ..codes(1, 0, 1, Scales::Half) },
             DType::Iq4Xs
             | DType::Iq3S
             | DType::Iq3Xxs
@@ -169,15 +169,48 @@ impl Form {
         }
     }
 
-    /// The text by which kernels read this form.
+    /// Whether weights are codes and scales.
+    pub(crate) fn is_quantized(&self) -> bool {
+        matches!(self, Self::Quantized(_))
+    }
+
+    /// The text by which kernels read the values of this form.
     pub(crate) fn source(&self) -> Source {
         match self {
             Self::Float(float) => Source::default()
                 .names(&["F32", "F16", "BF16"])
                 .number("FLOAT", *float as usize)
                 .text(include_str!("weights/float.wgsl")),
-            Self::Quantized(form) => form.source(),
+            Self::Quantized(form) => {
+                let table = form.table.unwrap_or_default().map(|value| format!("{value}.0")).join(", ");
+                form.constants()
+                    .float("STEP", form.step as f32)
+                    .float("OFFSET", form.offset as f32)
+                    .line(&format!("var<private> TABLE: array<f32, 16> = array<f32, 16>({table});"))
+                    .text(include_str!("weights/quantized.wgsl"))
+            }
         }
+    }
+
+    /// The text by which kernels read the codes of this form, as signed bytes.
+    ///
+    /// # Panics
+    /// If it has none.
+    pub(crate) fn code_source(&self) -> Source {
+        let Self::Quantized(form) = self else { unreachable!("floats have no codes") };
+        let (low, signed_by) = match form.low_bits {
+            8 => (include_str!("weights/low_8.wgsl"), 128),
+            4 => (include_str!("weights/low_4.wgsl"), 0),
+            2 => (include_str!("weights/low_2.wgsl"), 0),
+            _ => (include_str!("weights/low_1.wgsl"), 0),
+        };
+        let table = form.table.unwrap_or_default().map(|value| value.to_string()).join(", ");
+        form.constants()
+            .line(&format!("const CODE_STEP: i32 = {};", form.step))
+            .line(&format!("const CODE_OFFSET: i32 = {};", form.offset - form.step * signed_by))
+            .line(&format!("var<private> TABLE_CODES: array<i32, 16> = array<i32, 16>({table});"))
+            .text(low)
+            .text(include_str!("weights/codes.wgsl"))
     }
 
     /// Appends a row of the file, `dtype`'s blocks of `cols` values, to `planes`.
@@ -206,26 +239,23 @@ impl Quantized {
         (1 + groups / 4) * (1 + usize::from(self.has_min))
     }
 
-    fn source(&self) -> Source {
+    /// What both texts need, and the scales.
+    fn constants(&self) -> Source {
         let (kind, groups) = match self.scales {
             Scales::Half => (0, 8),
             Scales::Single => (1, 8),
             Scales::Super { groups } => (2, groups),
         };
-        let table = self.table.unwrap_or_default().map(|value| format!("{value}.0")).join(", ");
         Source::default()
             .names(&["HALF", "SINGLE", "SUPER"])
             .number("LOW_BITS", self.low_bits)
             .number("HIGH_BITS", self.high_bits)
-            .float("STEP", self.step)
-            .float("OFFSET", self.offset)
             .number("SCALES", kind)
             .number("GROUPS", groups)
             .number("SUPER_WORDS", self.super_words())
             .flag("HAS_MIN", self.has_min)
             .flag("IS_TABLE", self.table.is_some())
-            .line(&format!("var<private> TABLE: array<f32, 16> = array<f32, 16>({table});"))
-            .text(include_str!("weights/quantized.wgsl"))
+            .text(include_str!("weights/scales.wgsl"))
     }
 
     fn push_row(&self, dtype: DType, row: &[u8], cols: usize, planes: &mut Planes) {

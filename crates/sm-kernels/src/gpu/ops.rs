@@ -2,6 +2,8 @@
 
 pub(crate) mod attention;
 mod embed;
+pub(crate) mod encode;
+mod gated;
 mod gather_rows;
 mod input;
 mod linear;
@@ -18,18 +20,23 @@ use crate::plan::{Op, PrepareError, Store};
 /// # Errors
 /// If it is not supported, or the driver refuses a kernel.
 pub(crate) fn bind(binder: &Binder<'_>, op: &Op) -> Result<Vec<Box<dyn Phase>>, PrepareError> {
-    match op {
+    let mut phases = match op {
+        // These encode what they write.
+        Op::Norm(op) => return norm::bind(binder, op),
+        Op::GatedLinear(op) => return gated::bind(binder, op),
+        Op::Attention(op) => return attention::bind(binder, op),
         Op::Embed(op) => embed::bind(binder, op),
         Op::Input(_) => Ok(input::bind()),
-        Op::Norm(op) => norm::bind(binder, op),
         Op::Linear(op) => linear::bind(binder, op),
-        Op::GatedLinear(op) => linear::bind_gated(binder, op),
         Op::RopeStore(op) => rope_store::bind(binder, op),
-        Op::Attention(op) => attention::bind(binder, op),
         Op::SigmoidGate(op) => sigmoid_gate::bind(binder, op),
         Op::GatherRows(op) => gather_rows::bind(binder, op),
         Op::MoeFfn(op) => moe_ffn::bind(binder, op),
+    }?;
+    for write in op.writes() {
+        phases.extend(encode::bind(binder, write.buffer)?);
     }
+    Ok(phases)
 }
 
 #[cfg(test)]

@@ -4,9 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::device::Gpu;
 use super::readback::Readback;
-use crate::plan::{
-    ExecError, KvDType, OpProfile, Plan, PrepareError, Profile, Speed, StepBatch, Traffic, Work,
-};
+use crate::plan::{ExecError, KvDType, OpProfile, Plan, PrepareError, Profile, Speed, StepBatch, Traffic};
 
 /// Bytes of a time stamp.
 const STAMP_BYTES: u64 = 8;
@@ -53,12 +51,15 @@ impl Profiler {
     }
 
     /// A step begins.
-    pub(crate) fn begin_step(&mut self, plan: &Plan, batch: &StepBatch<'_>, kv_dtype: KvDType) {
+    pub(crate) fn begin_step(&mut self, gpu: &Gpu, plan: &Plan, batch: &StepBatch<'_>, kv_dtype: KvDType) {
         for (measured, op) in self.ops.iter_mut().zip(&plan.ops) {
-            let work = op.work(plan, batch, kv_dtype);
-            // Kernels compute in single precision, whatever the weights are.
-            let float_ops = work.float_ops + work.bf16_ops + work.int8_ops;
-            measured.work += Work { read_bytes: work.read_bytes, float_ops, ..Work::default() };
+            let mut work = op.work(plan, batch, kv_dtype);
+            // Kernels compute in single precision what they do not in int8.
+            work.float_ops += std::mem::take(&mut work.bf16_ops);
+            if !gpu.int8 {
+                work.float_ops += std::mem::take(&mut work.int8_ops);
+            }
+            measured.work += work;
         }
         self.began = Instant::now();
     }

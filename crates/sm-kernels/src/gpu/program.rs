@@ -3,13 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::binder::{Binder, Phase, Recorder, Scratch, stride};
+use super::binder::{Arithmetic, Binder, Phase, Recorder, Scratch, stride};
 use super::device::Gpu;
 use super::kv_pool::KvPool;
 use super::ops;
 use super::step::{Extents, StepTables};
 use super::weights::DeviceWeights;
-use crate::plan::{BufferId, Limits, Op, Plan, PrepareError, Rows};
+use crate::plan::{BufferId, Limits, MatrixId, Op, Plan, PrepareError, Read, Rows, Usage};
 
 const WHAT: &str = "activations";
 
@@ -39,8 +39,13 @@ impl Program {
         let buffers =
             (0..plan.buffers.len()).map(|index| gpu.buffer(WHAT, buffer_bytes(plan, limits, index)));
         let buffers: Vec<_> = buffers.collect::<Result<_, _>>()?;
+        let blocks = (0..plan.buffers.len()).map(|index| {
+            let n_bytes = block_bytes(gpu, plan, limits, index);
+            (n_bytes > 0).then(|| gpu.buffer(WHAT, n_bytes)).transpose()
+        });
+        let blocks: Vec<_> = blocks.collect::<Result<_, _>>()?;
         let scratch = Scratch {
-            gate: gpu.buffer(WHAT, gate_bytes(plan, limits))?,
+            gated: gpu.buffer(WHAT, gated_bytes(plan, limits))?,
             partials: gpu.buffer(WHAT, ops::attention::scratch_bytes(plan, limits))?,
             experts: expert_buffers(gpu, plan, limits)?,
         };
@@ -53,6 +58,7 @@ impl Program {
             kv,
             tables,
             buffers: &buffers,
+            blocks: &blocks,
             scratch: &scratch,
             nothing: &nothing,
         };
@@ -61,11 +67,17 @@ impl Program {
     }
 
     /// Bytes of activations and scratch.
-    pub(crate) fn needed_bytes(plan: &Plan, limits: &Limits) -> usize {
+    pub(crate) fn needed_bytes(gpu: &Gpu, plan: &Plan, limits: &Limits) -> usize {
         let buffers = (0..plan.buffers.len()).map(|index| buffer_bytes(plan, limits, index));
-        let scratch = [gate_bytes(plan, limits), ops::attention::scratch_bytes(plan, limits)];
-        let experts = ops::moe_ffn::scratch_bytes(plan, limits);
-        buffers.chain(scratch).chain(experts).map(|bytes| bytes as usize).fold(0, usize::saturating_add)
+        let blocks = (0..plan.buffers.len()).map(|index| block_bytes(gpu, plan, limits, index));
+        let scratch = [gated_bytes(plan, limits), ops::attention::scratch_bytes(plan, limits)];
+        let experts = ops::moe_ffn::scratch_bytes(gpu, plan, limits);
+        buffers
+            .chain(blocks)
+            .chain(scratch)
+            .chain(experts)
+            .map(|bytes| bytes as usize)
+            .fold(0, usize::saturating_add)
     }
 
     /// Number of operations.
@@ -86,25 +98,46 @@ impl Program {
     }
 }
 
-/// Bytes of a buffer of the plan.
-fn buffer_bytes(plan: &Plan, limits: &Limits, index: usize) -> u64 {
-    let decl = &plan.buffers[index];
-    let n_rows = match decl.rows {
+/// Bytes of `row_bytes` for each row of a buffer of the plan.
+fn bytes_of_rows(plan: &Plan, limits: &Limits, index: usize, row_bytes: u64) -> u64 {
+    let n_rows = match plan.buffers[index].rows {
         Rows::Tokens => limits.max_tokens,
         Rows::Outputs => limits.max_outputs,
     };
-    4 * stride(decl.width) as u64 * n_rows as u64
+    row_bytes * n_rows as u64
 }
 
-fn expert_buffers(gpu: &Gpu, plan: &Plan, limits: &Limits) -> Result<[wgpu::Buffer; 5], PrepareError> {
-    let [logits, chosen, gates, gated, results] =
-        ops::moe_ffn::scratch_bytes(plan, limits).map(|n_bytes| gpu.buffer(WHAT, n_bytes));
-    Ok([logits?, chosen?, gates?, gated?, results?])
+/// Bytes of a buffer of the plan.
+fn buffer_bytes(plan: &Plan, limits: &Limits, index: usize) -> u64 {
+    bytes_of_rows(plan, limits, index, 4 * stride(plan.buffers[index].width) as u64)
 }
 
-fn gate_bytes(plan: &Plan, limits: &Limits) -> u64 {
+/// Bytes of a buffer's rows as blocks; none if no product reads them so.
+fn block_bytes(gpu: &Gpu, plan: &Plan, limits: &Limits, index: usize) -> u64 {
+    let in_int8 = |matrix: &MatrixId| Arithmetic::needs_blocks(gpu, plan.matrix(*matrix));
+    let reads_blocks = |read: &Read| match &read.usage {
+        Usage::Product(matrices) => read.buffer.index() == index && matrices.iter().any(in_int8),
+        Usage::Values => false,
+    };
+    if plan.ops.iter().flat_map(Op::reads).any(|read| reads_blocks(&read)) {
+        bytes_of_rows(plan, limits, index, ops::encode::row_bytes(plan.buffers[index].width))
+    } else {
+        0
+    }
+}
+
+fn expert_buffers(gpu: &Gpu, plan: &Plan, limits: &Limits) -> Result<[wgpu::Buffer; 6], PrepareError> {
+    let [logits, chosen, gates, gated, blocks, results] =
+        ops::moe_ffn::scratch_bytes(gpu, plan, limits).map(|n_bytes| gpu.buffer(WHAT, n_bytes));
+    Ok([logits?, chosen?, gates?, gated?, blocks?, results?])
+}
+
+fn gated_bytes(plan: &Plan, limits: &Limits) -> u64 {
     let gated = plan.ops.iter().filter_map(|op| match op {
-        Op::GatedLinear(op) => Some(buffer_bytes(plan, limits, op.out.index())),
+        Op::GatedLinear(op) => {
+            let (index, width) = (op.out.index(), plan.buffer(op.out).width);
+            Some(bytes_of_rows(plan, limits, index, 4 * stride(2 * width) as u64))
+        }
         _ => None,
     });
     gated.max().unwrap_or(0)

@@ -6,7 +6,7 @@ use crate::plan::{
     Backend, ExecError, GatherRows, Input, KvDType, Limits, Linear, MatrixPart, OutputRow, PAGE_LEN, Plan,
     PlanBuilder, PrepareError, Rows, Span, StepBatch, StepOutput, Wanted, WeightSource,
 };
-use crate::testing::{self, RandomWeights, random_values};
+use crate::testing::{self, RandomWeights, random_blocks};
 use sm_tensor::{DType, PageId, TokenId};
 
 /// Outputs of the products: no whole number of workgroups.
@@ -69,7 +69,7 @@ impl GpuBackend {
         let plan = product(dtype, cols);
         let source = RandomWeights::new(&plan);
         let weights = source.values("weight");
-        let x = random_values("rows", N_ROWS[2] * cols);
+        let x = random_blocks("rows", N_ROWS[2] * cols);
         let mut n_values = 0;
         for n_rows in N_ROWS {
             let x = &x[..n_rows * cols];

@@ -1,5 +1,5 @@
 //! Measures the roofline of a device (Williams et al. 2009): bandwidth of reading the weights it has, and peak arithmetic of single
-//! precision, by the instruction that the kernels use.
+//! precision and of int8, by the instructions that the kernels use.
 //!
 //! The host's clock times submissions that are made long enough for what surrounds them not to count.
 
@@ -18,15 +18,19 @@ const N_RUNS: usize = 3;
 /// Workgroups of 64 lanes at most: enough for any device.
 const N_GROUPS: u32 = 4096;
 /// Additions and multiplications of a lane in a round of `speed_float.wgsl`: 8 chains of 4 values.
-const OPS_PER_ROUND: f64 = 64.0;
+const FLOAT_OPS_PER_ROUND: f64 = 64.0;
+/// The same of `speed_int8.wgsl`: 8 chains of 4 products of four bytes.
+const INT8_OPS_PER_ROUND: f64 = 256.0;
 
 /// The kernels.
-pub(crate) fn specs() -> [KernelSpec; 2] {
+pub(crate) fn specs() -> [KernelSpec; 3] {
     let read = Source::default().text(include_str!("speed_read.wgsl"));
     let float = Source::default().text(include_str!("speed_float.wgsl"));
+    let int8 = Source::default().text(include_str!("speed_int8.wgsl"));
     [
         KernelSpec { name: "read speed", source: read, bindings: &[Binding::Read, Binding::ReadWrite] },
         KernelSpec { name: "float speed", source: float, bindings: &[Binding::ReadWrite] },
+        KernelSpec { name: "int8 speed", source: int8, bindings: &[Binding::ReadWrite] },
     ]
 }
 
@@ -35,8 +39,8 @@ pub(crate) fn specs() -> [KernelSpec; 2] {
 /// # Errors
 /// If it refuses a kernel or memory, or is lost.
 pub(crate) fn measure(gpu: &Gpu, weights: &DeviceWeights) -> Result<Speed, PrepareError> {
-    let [read, float] = specs();
-    let (read, float) = (gpu.kernel(&read)?, gpu.kernel(&float)?);
+    let [read, float, int8] = specs();
+    let read = gpu.kernel(&read)?;
     let out = gpu.buffer("results", 4 * 64 * u64::from(N_GROUPS))?;
     let planes: Vec<_> =
         weights.planes().map(|plane| (gpu.bind(&read, &[plane, &out]), plane.size())).collect();
@@ -50,13 +54,18 @@ pub(crate) fn measure(gpu: &Gpu, weights: &DeviceWeights) -> Result<Speed, Prepa
             }
         }
     })?;
-    let buffers = gpu.bind(&float, &[&out]);
-    let rounds_per_second = rate(gpu, |recorder, n_times| {
-        recorder.dispatch(&float, &buffers, &params(&[n_times]), [N_GROUPS, 1, 1]);
-    })?;
-    let float_ops = rounds_per_second * OPS_PER_ROUND * 64.0 * f64::from(N_GROUPS);
+    let ops = |spec: &KernelSpec, ops_per_round: f64| {
+        let kernel = gpu.kernel(spec)?;
+        let buffers = gpu.bind(&kernel, &[&out]);
+        let rounds_per_second = rate(gpu, |recorder, n_times| {
+            recorder.dispatch(&kernel, &buffers, &params(&[n_times]), [N_GROUPS, 1, 1]);
+        })?;
+        Ok::<_, PrepareError>(rounds_per_second * ops_per_round * 64.0 * f64::from(N_GROUPS))
+    };
+    let float_ops = ops(&float, FLOAT_OPS_PER_ROUND)?;
+    let int8_ops = ops(&int8, INT8_OPS_PER_ROUND)?;
     let read_bytes = reads_per_second * n_bytes as f64;
-    Ok(Speed { read_bytes, float_ops, bf16_ops: float_ops, int8_ops: float_ops })
+    Ok(Speed { read_bytes, float_ops, bf16_ops: float_ops, int8_ops })
 }
 
 /// How often per second the device does what `record` records once for each time that it is told.

@@ -1,5 +1,6 @@
 //! The weights of a plan on the device.
 
+mod layout;
 mod pieces;
 
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
@@ -12,6 +13,7 @@ use crate::plan::{
     MatrixDecl, MatrixId, Plan, PrepareError, Progress, VectorDecl, VectorId, WeightError, WeightSource,
     Weights,
 };
+use layout::Layout;
 use pieces::{Piece, pieces};
 
 /// Bytes of a file that are read, repacked and sent at a time: the driver copies larger pieces more slowly, and what was not
@@ -38,11 +40,14 @@ pub(crate) struct DeviceMatrix {
     pub(crate) segments: usize,
 }
 
-/// Matrices and vectors by their ids.
+/// Matrices and vectors of a plan.
 #[derive(Debug)]
 pub(crate) struct DeviceWeights {
     pub(crate) gpu: Arc<Gpu>,
+    layout: Layout,
+    /// As the layout has them.
     matrices: Vec<DeviceMatrix>,
+    /// By their ids.
     vectors: Vec<(Vec<f32>, wgpu::Buffer)>,
     /// Hashes of what was sent: the bytes themselves are on the device alone.
     digest: Vec<u8>,
@@ -85,11 +90,13 @@ impl DeviceWeights {
             n_under_way: 0,
         };
         progress(upload.reported);
-        let matrices = plan.matrices.iter().map(|decl| upload.matrix(decl)).collect::<Result<_, _>>()?;
+        let layout = Layout::of(plan);
+        let matrices = layout.decls(plan).map(|decl| upload.matrix(&decl)).collect::<Result<_, _>>()?;
         let vectors = plan.vectors.iter().map(|decl| upload.vector(decl)).collect::<Result<_, _>>()?;
         upload.flush()?;
         Ok(Self {
             gpu: Arc::clone(gpu),
+            layout,
             matrices,
             vectors,
             digest: upload.hasher.finish128().as_bytes().to_vec(),
@@ -100,7 +107,8 @@ impl DeviceWeights {
 
     /// Bytes that the weights of a plan take.
     pub(crate) fn needed_bytes(plan: &Plan) -> usize {
-        let matrices = plan.matrices.iter().map(|decl| {
+        let layout = Layout::of(plan);
+        let matrices = layout.decls(plan).map(|decl| {
             let parts = decl.parts.iter();
             parts
                 .map(|part| Form::of(part.dtype).row_words(decl.cols).n_bytes().saturating_mul(part.rows))
@@ -116,7 +124,7 @@ impl DeviceWeights {
     /// If the plan declares others.
     pub(crate) fn check(&self, plan: &Plan) -> Result<(), PrepareError> {
         let (matrices, vectors) = &self.declared;
-        if *matrices == plan.matrices && *vectors == plan.vectors {
+        if *matrices == plan.matrices && *vectors == plan.vectors && self.layout == Layout::of(plan) {
             return Ok(());
         }
         let reason = format!(
@@ -131,7 +139,12 @@ impl DeviceWeights {
 
     /// A matrix of the plan.
     pub(crate) fn matrix(&self, id: MatrixId) -> &DeviceMatrix {
-        &self.matrices[id.index()]
+        &self.matrices[self.layout.lone(id)]
+    }
+
+    /// Two matrices of the plan as one, gates first.
+    pub(crate) fn pair(&self, gate: MatrixId, up: MatrixId) -> &DeviceMatrix {
+        &self.matrices[self.layout.pair(gate, up)]
     }
 
     /// All buffers with parts of matrices.

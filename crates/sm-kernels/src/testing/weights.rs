@@ -20,6 +20,12 @@ pub fn random_values(name: &str, n: usize) -> Vec<f32> {
     std::iter::repeat_with(next).take(n).collect()
 }
 
+/// As [`random_values`], but such that blocks of int8 hold them exactly: multiples of 1/128, and the first of 32 is 127/128.
+pub fn random_blocks(name: &str, n: usize) -> Vec<f32> {
+    let code = |(i, value): (usize, f32)| if i % 32 == 0 { 127.0 } else { (value * 127.0).round() };
+    random_values(name, n).into_iter().enumerate().map(|value| code(value) / 128.0).collect()
+}
+
 /// Blocks of `dtype` that store `values`. Those of a type without quantizer have the magnitude of the values, but are
 /// otherwise random.
 ///

@@ -61,7 +61,7 @@ fn an_adapter_that_is_not_there_is_refused_with_those_that_are() {
 
 #[test]
 fn a_small_binding_limit_is_refused_or_changes_nothing() {
-    let Some(backend) = plain_gpu(64) else { return };
+    let Some(backend) = plain_gpu(64, true) else { return };
     let plan = testing::decoder(DType::F32);
     let error = backend.prepare(&plan, &RandomWeights::new(&plan), limits(), &|_| ()).unwrap_err();
     assert!(error.to_string().contains("a kernel on this device sees at most 64"), "{error}");

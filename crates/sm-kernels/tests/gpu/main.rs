@@ -40,8 +40,8 @@ fn gpu() -> Option<GpuBackend> {
 }
 
 /// The first adapter with what every GPU has, and kernels that see no more than this.
-fn plain_gpu(max_binding_bytes: u64) -> Option<GpuBackend> {
-    found(GpuBackend::open_limited(0, max_binding_bytes))
+fn plain_gpu(max_binding_bytes: u64, int8: bool) -> Option<GpuBackend> {
+    found(GpuBackend::open_limited(0, max_binding_bytes, int8))
 }
 
 fn prepare(

@@ -25,7 +25,7 @@ fn run(
     width: usize,
     push: impl FnOnce(&mut PlanBuilder) -> sm_kernels::plan::BufferId,
 ) -> Option<(RandomWeights, Vec<Vec<f32>>)> {
-    let backends = [gpu()?, plain_gpu(u64::MAX)?];
+    let backends = [gpu()?, plain_gpu(u64::MAX, false)?];
     let mut builder = PlanBuilder::new(200);
     let y = push(&mut builder);
     let logits = builder.buffer("logits", Rows::Outputs, width);

@@ -2,7 +2,7 @@
 
 use sm_kernels::GpuBackend;
 use sm_kernels::plan::{GatherRows, Limits, Linear, MatrixPart, Plan, PlanBuilder, Rows};
-use sm_kernels::testing::{RandomWeights, random_values};
+use sm_kernels::testing::{RandomWeights, random_blocks, random_values};
 use sm_tensor::DType;
 
 use crate::{gpu, input, limits, plain_gpu, prepare, trace};
@@ -37,31 +37,81 @@ fn cols(dtype: DType) -> usize {
 #[test]
 fn every_type_is_multiplied_and_no_row_depends_on_the_others() {
     let Some(backend) = gpu() else { return };
+    let Some(plain) = plain_gpu(u64::MAX, false) else { return };
     for dtype in DType::all() {
-        let (cols, outputs) = (cols(dtype), 37);
-        let plan = product(&[(outputs, dtype)], cols);
-        let source = RandomWeights::new(&plan);
-        let weights = source.values("weight.0");
-        let x = random_values("rows", 70 * cols);
-        let mut executor = prepare(&backend, &plan, &source, limits());
-        let all = trace(&mut *executor, 70, Some(&x)).swap_remove(1);
-        for (row, (x, y)) in x.chunks(cols).zip(all.chunks(outputs)).enumerate() {
-            for (output, (w, y)) in weights.chunks(cols).zip(y).enumerate() {
-                let terms = || w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x));
-                let norm: f64 = terms().map(f64::abs).sum();
-                // Rounding of each value, and of the additions of a strip and of the strips.
-                let tolerance = (cols / 8 + 32 + 10) as f64 * f64::from(f32::EPSILON) * norm;
-                let expected: f64 = terms().sum();
-                let difference = (f64::from(*y) - expected).abs();
-                assert!(difference <= tolerance, "{dtype} row {row} output {output}: {y} for {expected}");
-            }
-        }
-        for n_rows in [1, 2, 3, 4, 5, 8, 9, 32, 33] {
-            let some = trace(&mut *executor, n_rows, Some(&x[..n_rows * cols])).swap_remove(1);
-            let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-            assert!(bits(&some) == bits(&all[..n_rows * outputs]), "{dtype}: {n_rows} rows");
+        check_products(&backend, dtype);
+        check_products(&plain, dtype);
+    }
+}
+
+/// Products in each kernel, with rows that are exact in int8 too.
+fn check_products(backend: &GpuBackend, dtype: DType) {
+    let (cols, outputs) = (cols(dtype), 37);
+    let plan = product(&[(outputs, dtype)], cols);
+    let source = RandomWeights::new(&plan);
+    let weights = source.values("weight.0");
+    let x = random_blocks("rows", 70 * cols);
+    let mut executor = prepare(backend, &plan, &source, limits());
+    let all = trace(&mut *executor, 70, Some(&x)).swap_remove(1);
+    for (row, (x, y)) in x.chunks(cols).zip(all.chunks(outputs)).enumerate() {
+        for (output, (w, y)) in weights.chunks(cols).zip(y).enumerate() {
+            let (expected, norm) = sum_of_products(w, x);
+            // Rounding of each value, and of the additions of a strip and of the strips.
+            let tolerance = (cols / 8 + 32 + 10) as f64 * f64::from(f32::EPSILON) * norm;
+            let difference = (f64::from(*y) - expected).abs();
+            assert!(difference <= tolerance, "{dtype} row {row} output {output}: {y} for {expected}");
         }
     }
+    for n_rows in [1, 2, 3, 4, 5, 8, 9, 32, 33] {
+        let some = trace(&mut *executor, n_rows, Some(&x[..n_rows * cols])).swap_remove(1);
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert!(bits(&some) == bits(&all[..n_rows * outputs]), "{dtype}: {n_rows} rows");
+    }
+}
+
+/// A sum of products, and the sum of their magnitudes.
+fn sum_of_products(w: &[f32], x: &[f32]) -> (f64, f64) {
+    let terms = || w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x));
+    (terms().sum(), terms().map(f64::abs).sum())
+}
+
+#[test]
+fn rows_in_int8_are_within_half_a_step_of_their_blocks() {
+    let Some(backend) = gpu() else { return };
+    let (cols, outputs, n_rows) = (256, 37, 5);
+    let plan = product(&[(outputs, DType::Q8_0)], cols);
+    let source = RandomWeights::new(&plan);
+    let weights = source.values("weight.0");
+    let mut x = random_values("any rows", n_rows * cols);
+    // Of each row, blocks of other magnitudes, zeros, and values whose inverse overflows.
+    for row in x.chunks_mut(cols) {
+        row[32..64].iter_mut().for_each(|value| *value *= 1e5);
+        row[64..96].iter_mut().for_each(|value| *value *= 1e-5);
+        row[96..128].fill(0.0);
+        row[128..160].fill(2e-38);
+    }
+    x[3 * cols + 7] = f32::INFINITY;
+    x[4 * cols + 250] = f32::NAN;
+    let mut executor = prepare(&backend, &plan, &source, limits());
+    let all = trace(&mut *executor, n_rows, Some(&x)).swap_remove(1);
+    let (finite, broken) = all.split_at(3 * outputs);
+    assert!(broken.iter().all(|value| value.is_nan()));
+    let mut worst = 0.0_f64;
+    for (x, y) in x.chunks(cols).zip(finite.chunks(outputs)) {
+        for (w, y) in weights.chunks(cols).zip(y) {
+            let (expected, norm) = sum_of_products(w, x);
+            let blocks = w.chunks(32).zip(x.chunks(32)).map(|(w, x)| {
+                let largest = x.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+                f64::from(largest) / 254.0 * w.iter().map(|w| f64::from(w.abs())).sum::<f64>()
+            });
+            let tolerance = 1.001 * blocks.sum::<f64>() + 1e-5 * norm;
+            let difference = (f64::from(*y) - expected).abs();
+            assert!(difference <= tolerance, "{y} for {expected}");
+            worst = worst.max(difference / norm);
+        }
+    }
+    // Single precision would be closer.
+    assert!(1e-5 < worst, "{worst}");
 }
 
 #[test]
@@ -78,7 +128,7 @@ fn a_matrix_of_several_types_in_several_pieces_gives_the_same_bits() {
     };
     let Some(backend) = gpu() else { return };
     // Q4_K is cut every 170 rows, of 384 bytes of codes, within its second part. Subgroups change no bit of a product either.
-    let Some(plain) = plain_gpu(1 << 16) else { return };
+    let Some(plain) = plain_gpu(1 << 16, true) else { return };
     for n_rows in [1, 20] {
         let (whole, cut) = (run(&backend, n_rows), run(&plain, n_rows));
         assert!(whole == cut && whole.len() == 417 * n_rows, "{n_rows} rows");

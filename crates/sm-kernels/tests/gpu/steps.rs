@@ -9,7 +9,7 @@ use sm_kernels::testing::{self, RandomWeights};
 use sm_tensor::{DType, PageId, TokenId};
 
 use crate::sequences::{N_PAGES, Sequence, alone, limits, step};
-use crate::{gpu, prepare, trace};
+use crate::{assert_close, gpu, plain_gpu, prepare, trace};
 
 /// Makes a plan with matrices of a data type.
 type MakePlan = fn(DType) -> Plan;
@@ -54,6 +54,31 @@ fn a_sequence_is_the_same_alone_and_among_others_in_chunks_of_any_size() {
         Ok(())
     };
     runner.run(&cases, check).unwrap();
+}
+
+#[test]
+fn a_plain_device_is_near_and_as_reproducible() {
+    let Some(backend) = gpu() else { return };
+    for (plan, formats) in PLANS.into_iter().zip(FORMATS.into_iter().skip(1)) {
+        let Some(plain) = plain_gpu(u64::MAX, formats.0 != DType::Q8_0) else { return };
+        let values =
+            |rows: &[Vec<u32>]| -> Vec<f32> { rows.concat().into_iter().map(f32::from_bits).collect() };
+        let expected = alone(&mut *executor(&backend, plan, formats), 5, 300, 96);
+        let mut plain = executor(&plain, plan, formats);
+        let actual = alone(&mut *plain, 5, 300, 96);
+        // Blocks of int8 have steps of 1/127 of their largest value.
+        let tolerance = if formats.0 == DType::Bf16 { 1e-5 } else { 0.05 };
+        assert_close(
+            &format!("{formats:?}"),
+            &values(&actual),
+            &values(&expected),
+            expected[0].len(),
+            tolerance,
+        );
+        for chunk in [1, 7] {
+            assert!(alone(&mut *plain, 5, 40, chunk) == actual[..40], "{formats:?}: {chunk} rows at a time");
+        }
+    }
 }
 
 #[test]

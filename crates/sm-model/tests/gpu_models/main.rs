@@ -15,16 +15,30 @@ use std::path::Path;
 
 use sm_kernels::GpuBackend;
 use sm_kernels::plan::{
-    Backend, Executor, KvDType, Limits, OutputRow, PAGE_LEN, RopeRange, Span, StepBatch, StepOutput,
+    Backend, Executor, KvDType, Limits, OutputRow, PAGE_LEN, PrepareError, RopeRange, Span, StepBatch,
+    StepOutput,
 };
 use sm_model::{LoadOptions, Model, load_model};
 use sm_tensor::{DType, PageId, TokenId};
 
 use golden::{Case, check, check_all};
 
+/// How far logits may be from the reference, as a part of the largest, where rows of quantized weights are rounded to 8 bits: four
+/// layers of models this small lose that much on the CPU too.
+const INT8_TOLERANCE: f32 = 0.05;
+
 /// The first adapter, if there is one.
 fn gpu() -> Option<GpuBackend> {
-    match GpuBackend::open(0) {
+    found(GpuBackend::open(0))
+}
+
+/// The same as a device that multiplies in single precision, whatever the weights are.
+fn float_gpu() -> Option<GpuBackend> {
+    found(GpuBackend::open_limited(0, u64::MAX, false))
+}
+
+fn found(opened: Result<GpuBackend, PrepareError>) -> Option<GpuBackend> {
+    match opened {
         Ok(backend) => Some(backend),
         Err(error) if std::env::var_os("GPU_TESTS").is_some_and(|value| value == "require") => {
             panic!("{error}")
@@ -94,19 +108,21 @@ fn logits(backend: &GpuBackend, model: &Model, prompt: &[u32]) -> Vec<Vec<f32>> 
 }
 
 /// Checks golden models in every format they come in.
-fn check_golden(quant: Option<DType>, tolerance: f32) {
-    let Some(backend) = gpu() else { return };
-    check_all(&|model, prompt| logits(&backend, model, prompt), quant, tolerance);
+fn check_golden(backend: &GpuBackend, quant: Option<DType>, tolerance: f32) {
+    check_all(&|model, prompt| logits(backend, model, prompt), quant, tolerance);
 }
 
 #[test]
 fn golden_models_compute_the_reference_logits() {
-    check_golden(Some(DType::F32), 1e-5);
+    let Some(backend) = gpu() else { return };
+    check_golden(&backend, Some(DType::F32), 1e-5);
 }
 
 #[test]
 fn golden_models_in_their_own_types_compute_the_reference_logits() {
-    check_golden(None, 1e-3);
+    let (Some(backend), Some(in_float)) = (gpu(), float_gpu()) else { return };
+    check_golden(&in_float, None, 1e-3);
+    check_golden(&backend, None, INT8_TOLERANCE);
 }
 
 #[test]
@@ -153,7 +169,8 @@ fn the_shipped_models_compute_the_reference_logits() {
         let expected = root.join("tests/data/demo").join(name);
         for quant in [None, Some(DType::F32)] {
             let case = Case { path: &path, quant, expected: &expected };
-            let failures = check(&case, &|model, prompt| logits(&backend, model, prompt), 1e-3);
+            let tolerance = if quant.is_some() { 1e-3 } else { INT8_TOLERANCE };
+            let failures = check(&case, &|model, prompt| logits(&backend, model, prompt), tolerance);
             assert!(failures.is_empty(), "{}", failures.join("\n"));
         }
     }

@@ -1,8 +1,10 @@
 //! The GPU backend.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
-use sm_kernels::plan::Backend;
+use sm_cache::ByteSize;
+use sm_kernels::plan::{Backend, MemoryNeeds};
 use sm_kernels::{Adapter, AdapterKind, GpuBackend};
 use tracing::{info, warn};
 
@@ -24,6 +26,38 @@ pub(super) fn open(index: usize) -> Result<Box<dyn Backend>, Error> {
         backend.self_test().map_err(|error| invalid(&error))?;
     }
     Ok(Box::new(backend))
+}
+
+/// The first GPU, if it is one and has room.
+pub(super) fn automatic(
+    needs: impl Fn(&dyn Backend) -> Result<MemoryNeeds, Error>,
+) -> Option<Box<dyn Backend>> {
+    let room = || {
+        check_kind(first_gpu())?;
+        let backend = open(0).map_err(|error| error.to_string())?;
+        let needed = needs(&*backend).map_err(|error| error.to_string())?.total_bytes() as u64;
+        // The device is open and shared.
+        if open_keeping(0).is_ok_and(|gpu| gpu.has_room(needed)) {
+            Ok(backend)
+        } else {
+            Err(format!("GPU 0 has no room for {}", ByteSize(needed)))
+        }
+    };
+    room().inspect_err(|reason| info!("device auto is the CPU: {reason}")).ok()
+}
+
+/// The first GPU of this machine. Looked up once: that takes milliseconds, and every model that is loaded asks.
+fn first_gpu() -> Option<&'static Adapter> {
+    static FIRST: OnceLock<Option<Adapter>> = OnceLock::new();
+    FIRST.get_or_init(|| Adapter::all().into_iter().next()).as_ref()
+}
+
+fn check_kind(first: Option<&Adapter>) -> Result<(), String> {
+    match first {
+        None => Err("this machine has no GPU with a driver for Vulkan, Metal or DX12".to_owned()),
+        Some(adapter) if adapter.kind == AdapterKind::Software => Err(format!("{adapter} is no GPU")),
+        Some(_) => Ok(()),
+    }
 }
 
 /// Tests the GPU of an index: every kernel, against sums in double precision and the CPU. Takes seconds. Returns the number of values
@@ -72,4 +106,25 @@ fn kept_in() -> Option<PathBuf> {
     };
     let cache = variable("SM_CACHE_DIR").or_else(|| of_system().map(|folder| folder.join("smallmind")));
     cache.map(|folder| folder.join("gpu"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn software_is_not_chosen() {
+        let adapter = |kind| Adapter {
+            name: "llvmpipe".to_owned(),
+            kind,
+            interface: "vulkan".to_owned(),
+            driver: String::new(),
+        };
+        for kind in [AdapterKind::Discrete, AdapterKind::Integrated, AdapterKind::Virtual] {
+            check_kind(Some(&adapter(kind))).unwrap();
+        }
+        let reason = check_kind(Some(&adapter(AdapterKind::Software))).unwrap_err();
+        assert_eq!(reason, "llvmpipe (software, vulkan) is no GPU");
+        assert!(check_kind(None).unwrap_err().contains("no GPU"));
+    }
 }

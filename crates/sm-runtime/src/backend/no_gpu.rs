@@ -1,12 +1,19 @@
 //! Replaces the GPU backend in builds without it.
 
-use sm_kernels::plan::Backend;
+use sm_kernels::plan::{Backend, MemoryNeeds};
 
 use crate::{Device, Error};
 
 /// Refuses.
 pub(super) fn open(index: usize) -> Result<Box<dyn Backend>, Error> {
     Err(missing(index))
+}
+
+/// There is none.
+pub(super) fn automatic(
+    _needs: impl Fn(&dyn Backend) -> Result<MemoryNeeds, Error>,
+) -> Option<Box<dyn Backend>> {
+    None
 }
 
 /// Refuses, as there is none to test.

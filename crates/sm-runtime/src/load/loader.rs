@@ -19,7 +19,7 @@ use super::{ExecutorOptions, LoadOptions, ModelFacts, TokenizerSource};
 use crate::grammar::Grammars;
 use crate::kv_disk::weights_fingerprint;
 use crate::text::Text;
-use crate::{CancelToken, Error, ModelRef, backend, chunks};
+use crate::{CancelToken, Device, Error, ModelRef, backend, chunks};
 
 /// Progress callback.
 pub(crate) type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
@@ -99,17 +99,26 @@ impl Loader {
     pub fn plan(mut self) -> Result<PlannedLoad, Error> {
         self.options.validate()?;
         self.executor.validate()?;
-        let backend = match &self.model {
+        let mut chooses = self.options.device == Device::Auto;
+        let mut backend = match &self.model {
             #[cfg(feature = "scripted")]
             ModelRef::Scripted(path) => {
                 let script = crate::scripted::Script::read(path)?;
                 self.options.chat_template.get_or_insert_with(|| script.template().to_owned());
+                chooses = false;
                 script.backend(self.tokenizer()?)
             }
             _ => backend::open(&self.options.device)?,
         };
         let model = self.model.open(&self.options.of_model())?;
-        let limits = executor_limits(&*backend, &model.plan, &self.executor, WeightState::NotLoaded)?;
+        let limits = |backend: &dyn Backend| {
+            executor_limits(backend, &model.plan, &self.executor, WeightState::NotLoaded)
+        };
+        if chooses {
+            let needs = |gpu: &dyn Backend| Ok(gpu.memory_needs(&model.plan, &limits(gpu)?)?);
+            backend = backend::automatic_gpu(needs).unwrap_or(backend);
+        }
+        let limits = limits(&*backend)?;
         // Read an attached tokenizer now, because it may not fit; the model's own is read in parallel with the weights.
         let attached = match self.options.tokenizer {
             TokenizerSource::Model => None,

@@ -44,6 +44,9 @@ pub(crate) struct Int8Block {
     pub(crate) neg_scaled_sum: f32,
 }
 
+/// The largest magnitude below which all of a block is zero: 2^-121, since 127 / 2^-122 is no number of single precision.
+const SMALLEST: f32 = 32.0 * f32::MIN_POSITIVE;
+
 impl Int8Block {
     /// A block of zeros.
     #[cfg(test)]
@@ -92,7 +95,7 @@ pub(crate) fn encode_block<I: Isa>(isa: I, x: &[f32; BLOCK_LEN], out: &mut Int8B
     let b = isa.load(&halves[1]);
     let largest = isa.reduce_max(isa.max(isa.abs(a), isa.abs(b)));
     // A block of zeros, or of values so small that the quotient would overflow, encodes to zeros.
-    let inverse = if largest < f32::MIN_POSITIVE { 0.0 } else { 127.0 / largest };
+    let inverse = if largest < SMALLEST { 0.0 } else { 127.0 / largest };
     let inverse = isa.splat(inverse);
     let a = isa.to_i32(isa.mul(a, inverse));
     let b = isa.to_i32(isa.mul(b, inverse));
@@ -136,13 +139,15 @@ mod tests {
         x[64..96].fill(0.0);
         x[96..128].fill(-1e-40);
         x[128] = 3e38;
+        x[160..192].fill(2e-38);
+        x[192..224].fill(-4e-37);
         let want = IsaKind::Scalar.dispatch(Encode(&x));
         for (x, block) in x.as_chunks::<BLOCK_LEN>().0.iter().zip(&want) {
             let largest = x.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
             assert!((block.scale - largest / 127.0).abs() <= largest * f32::EPSILON);
             for (value, decoded) in x.iter().zip(block.decode()) {
                 assert!(
-                    (value - decoded).abs() <= largest / 254.0 * 1.0001 + 1e-38,
+                    (value - decoded).abs() <= largest / 254.0 * 1.0001 + SMALLEST,
                     "{value} became {decoded}"
                 );
             }

@@ -47,6 +47,14 @@ fn a_kernel_that_the_driver_refuses_leaves_the_device_as_it_was() {
 }
 
 #[test]
+fn there_is_room_for_little_and_none_for_more_than_any_device_has() {
+    let Some(gpu) = gpu() else { return };
+    assert!(gpu.has_room(0) && gpu.has_room(5 << 20));
+    assert!(!gpu.has_room(u64::MAX));
+    gpu.check().unwrap();
+}
+
+#[test]
 fn memory_beyond_the_limits_is_refused_with_the_numbers() {
     let Some(gpu) = gpu() else { return };
     let error = gpu.buffer("the weights", 1 << 40).unwrap_err().to_string();

@@ -5,7 +5,7 @@ use sm_tensor::{DType, dequantize};
 use super::*;
 use crate::testing::{encoded, random_values};
 
-/// What kernels make of a row, written plainly: `quantized.wgsl` and `float.wgsl` in Rust.
+/// What kernels make of a row, written plainly: `quantized.wgsl`, `scales.wgsl` and `float.wgsl` in Rust.
 fn values(form: &Form, planes: &Planes, cols: usize) -> Vec<f32> {
     let segments = cols.div_ceil(SEGMENT_LEN);
     let half = |word: u32, place: usize| half::f16::from_bits((word >> (16 * place)) as u16).to_f32();
@@ -35,7 +35,7 @@ fn values(form: &Form, planes: &Planes, cols: usize) -> Vec<f32> {
             | plane(&planes.high, form.high_bits, i) << (form.low_bits % 8);
         let code_value = match form.table {
             Some(table) => f32::from(table[code as usize]),
-            None => code as f32 * form.step - form.offset,
+            None => code as f32 * form.step as f32 - form.offset as f32,
         };
         let (d, m) = match form.scales {
             Scales::Half if form.has_min => (half(planes.scales[i / 32], 0), half(planes.scales[i / 32], 1)),

@@ -1,10 +1,10 @@
 // Keys and values in 8 bits: [page][head][position] of codes, four to a word, then a scale for each 32 dimensions.
 
-// The scale of 32 dimensions, and its inverse.
+// The scale of 32 dimensions, and its inverse. Below 2^-121 the inverse would overflow.
 fn scale_of(block: u32) -> vec2<f32> {
     var largest = 0.0;
     for (var i = block * 32u; i < min(block * 32u + 32u, MAX_DIM); i++) { largest = max(largest, abs(head[i])); }
-    return vec2<f32>(largest / 127.0, select(127.0 / largest, 0.0, largest == 0.0));
+    return vec2<f32>(largest / 127.0, select(127.0 / largest, 0.0, largest < 3.8e-37));
 }
 
 fn codes_of(word: u32) -> u32 {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! partition    a workgroup for each row, head and 256 positions      maximum, sum of weights, weighted sum of values
-//! merge        a workgroup for each row and head                     the partitions, in order
+//! merge        a workgroup for each row and head, or a few heads     the partitions, in order
 //! ```
 //!
 //! One row of a long context has work for many workgroups, and many rows have it anyway. The partial results of all rows of a
@@ -11,7 +11,9 @@
 
 use std::sync::Arc;
 
+use super::encode;
 use crate::gpu::binder::{Binder, Phase, Recorder, params};
+use crate::gpu::form::SEGMENT_LEN;
 use crate::gpu::kernel::{Binding, Kernel, KernelSpec, Source};
 use crate::gpu::kv_pool::KvShape;
 use crate::gpu::step::Extents;
@@ -19,7 +21,7 @@ use crate::plan::{Attention, Limits, Op, Plan, PrepareError};
 
 const PARTITION_BINDINGS: [Binding; 6] =
     [Binding::Read, Binding::Read, Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite];
-const MERGE_BINDINGS: [Binding; 3] = [Binding::Read, Binding::Read, Binding::ReadWrite];
+const MERGE_BINDINGS: [Binding; 4] = [Binding::Read, Binding::Read, Binding::ReadWrite, Binding::ReadWrite];
 
 /// Positions of a partition.
 const PARTITION: usize = 256;
@@ -50,6 +52,8 @@ struct AttentionPhase {
     partition: (Arc<Kernel>, wgpu::BindGroup),
     merge: (Arc<Kernel>, wgpu::BindGroup),
     n_heads: u32,
+    /// Workgroups that merge a row.
+    n_merges: u32,
     /// Values of a partial result.
     partial_len: u32,
     /// Values that the scratch memory holds.
@@ -81,14 +85,23 @@ impl Phase for AttentionPhase {
             recorder.dispatch(kernel, buffers, &partition, [self.n_heads, n_partitions, n_rows]);
             let merge = params(&[first_row, n_partitions, self.out_stride, self.window]);
             let (kernel, buffers) = &self.merge;
-            recorder.dispatch(kernel, buffers, &merge, [self.n_heads, 1, n_rows]);
+            recorder.dispatch(kernel, buffers, &merge, [self.n_merges, 1, n_rows]);
             first_row += n_rows;
         }
     }
 }
 
+/// Heads that a workgroup merges: if it encodes them, as many as fill blocks.
+fn heads_merged(value_dim: usize, encodes: bool) -> usize {
+    if encodes {
+        (1..SEGMENT_LEN).find(|n| (n * value_dim).is_multiple_of(SEGMENT_LEN)).unwrap_or(SEGMENT_LEN)
+    } else {
+        1
+    }
+}
+
 /// The kernels of partitions and of their merge.
-pub(super) fn specs(shape: KvShape, n_heads: usize, has_soft_cap: bool) -> [KernelSpec; 2] {
+pub(super) fn specs(shape: KvShape, n_heads: usize, has_soft_cap: bool, encodes: bool) -> [KernelSpec; 2] {
     let group = shape.group;
     let constants = || {
         let constants = Source::default().number("PARTITION", PARTITION).number("N_HEADS", n_heads);
@@ -102,17 +115,21 @@ pub(super) fn specs(shape: KvShape, n_heads: usize, has_soft_cap: bool) -> [Kern
         .exchanging()
         .text(include_str!("attention.wgsl"))
         .text(shape.read_text());
-    let merge = constants().text(include_str!("attention_merge.wgsl"));
+    let heads = heads_merged(group.value_dim, encodes);
+    let merge = constants().number("HEADS", heads).text(include_str!("attention_merge.wgsl"));
+    let merge = encode::add_to(merge, encodes.then_some(3));
+    let merge_bindings = &MERGE_BINDINGS[..if encodes { 4 } else { 3 }];
     [
         KernelSpec { name: "attention", source: partition, bindings: &PARTITION_BINDINGS },
-        KernelSpec { name: "attention merge", source: merge, bindings: &MERGE_BINDINGS },
+        KernelSpec { name: "attention merge", source: merge, bindings: merge_bindings },
     ]
 }
 
 pub(super) fn bind(binder: &Binder<'_>, op: &Attention) -> Result<Vec<Box<dyn Phase>>, PrepareError> {
     let layer = binder.kv.layer(op.kv);
     let group = layer.shape.group;
-    let [partition, merge] = specs(layer.shape, op.n_heads, op.soft_cap.is_some());
+    let blocks = binder.blocks(op.out);
+    let [partition, merge] = specs(layer.shape, op.n_heads, op.soft_cap.is_some(), blocks.is_some());
     let partition = binder.gpu.kernel(&partition)?;
     let merge = binder.gpu.kernel(&merge)?;
     let tables = binder.tables;
@@ -121,11 +138,14 @@ pub(super) fn bind(binder: &Binder<'_>, op: &Attention) -> Result<Vec<Box<dyn Ph
         &partition,
         &[binder.buffer(op.q), &tables.rows, &tables.page_table, &layer.keys, &layer.values, partials],
     );
-    let merge_buffers = binder.gpu.bind(&merge, &[partials, &tables.rows, binder.buffer(op.out)]);
+    let mut merge_buffers = vec![partials, &tables.rows, binder.buffer(op.out)];
+    merge_buffers.extend(blocks);
+    let merge_buffers = binder.gpu.bind(&merge, &merge_buffers);
     Ok(vec![Box::new(AttentionPhase {
         partition: (partition, partition_buffers),
         merge: (merge, merge_buffers),
         n_heads: op.n_heads as u32,
+        n_merges: op.n_heads.div_ceil(heads_merged(group.value_dim, blocks.is_some())) as u32,
         partial_len: group.value_dim as u32 + 2,
         scratch_len: scratch_bytes(binder.plan, binder.limits) / 4,
         q_stride: binder.widths(op.q).1,

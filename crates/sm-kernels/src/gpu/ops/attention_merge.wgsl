@@ -1,4 +1,4 @@
-// Merges the partitions of a row and head, in order.
+// Merges the partitions of a row, in order: HEADS heads a workgroup, as many as fill whole blocks where it encodes them.
 
 @group(0) @binding(0) var<storage, read> partials: array<f32>;
 @group(0) @binding(1) var<storage, read> step_rows: array<vec4<u32>>;
@@ -20,20 +20,26 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var begin = 0u;
     if (p.window != 0u && end > p.window) { begin = (end - p.window) / PARTITION; }
     let last = (end - 1u) / PARTITION;
-    let base = (group.z * N_HEADS + group.x) * p.n_partitions;
-    var largest = LOWEST;
-    for (var s = begin; s <= last; s++) { largest = max(largest, partials[(base + s) * (VALUE_DIM + 2u)]); }
-    var sum = 0.0;
-    for (var s = begin; s <= last; s++) {
-        let at = (base + s) * (VALUE_DIM + 2u);
-        sum = fma(partials[at + 1u], exp(partials[at] - largest), sum);
-    }
-    for (var i = lane; i < VALUE_DIM; i += 64u) {
-        var total = 0.0;
+    let first_head = group.x * HEADS;
+    let n_heads = min(HEADS, N_HEADS - first_head);
+    let first = row * p.out_stride + first_head * VALUE_DIM;
+    for (var head = 0u; head < n_heads; head++) {
+        let base = (group.z * N_HEADS + first_head + head) * p.n_partitions;
+        var largest = LOWEST;
+        for (var s = begin; s <= last; s++) { largest = max(largest, partials[(base + s) * (VALUE_DIM + 2u)]); }
+        var sum = 0.0;
         for (var s = begin; s <= last; s++) {
             let at = (base + s) * (VALUE_DIM + 2u);
-            total = fma(partials[at + 2u + i], exp(partials[at] - largest), total);
+            sum = fma(partials[at + 1u], exp(partials[at] - largest), sum);
         }
-        out[row * p.out_stride + group.x * VALUE_DIM + i] = total / sum;
+        for (var i = lane; i < VALUE_DIM; i += 64u) {
+            var total = 0.0;
+            for (var s = begin; s <= last; s++) {
+                let at = (base + s) * (VALUE_DIM + 2u);
+                total = fma(partials[at + 2u + i], exp(partials[at] - largest), total);
+            }
+            out[first + head * VALUE_DIM + i] = total / sum;
+        }
     }
+    encode(first, n_heads * VALUE_DIM, lane);
 }

@@ -1,4 +1,4 @@
-//! Matrix products, and pairs of them of which one gates the other.
+//! Matrix products.
 //!
 //! ```text
 //! rows     kernel
@@ -7,19 +7,17 @@
 //! more     linear_tile: 32 rows by 32 outputs a workgroup
 //! ```
 //!
-//! All give a row the same bits: `gpu.rs` has the order of the sums. A gate is a product of its own into scratch memory, and the
-//! other product multiplies by what it finds there; both in one kernel would take twice the registers.
+//! All give a row the same bits: `gpu.rs` has the order of the sums. With quantized weights they multiply in int8 where the device
+//! has a product of four bytes, and else in single precision, as with all others.
 
 use std::sync::Arc;
 
-use crate::gpu::binder::{Binder, Params, Phase, Recorder, params, stride};
+use crate::gpu::binder::{Arithmetic, Binder, Params, Phase, Recorder, params, stride};
 use crate::gpu::form::Form;
 use crate::gpu::kernel::{Binding, Kernel, KernelSpec, Source};
 use crate::gpu::step::Extents;
-use crate::gpu::weights::MatrixPiece;
-use crate::plan::{
-    Activation, BufferId, Epilogue, GatedLinear, Linear, MatrixId, PrepareError, Rows, VectorId, Xielu,
-};
+use crate::gpu::weights::{DeviceMatrix, MatrixPiece};
+use crate::plan::{Activation, BufferId, Epilogue, Linear, MatrixId, PrepareError, Rows, VectorId, Xielu};
 
 const BINDINGS: [Binding; 7] = [
     Binding::Read,
@@ -37,17 +35,16 @@ const STRIPS: usize = 8;
 const MAX_VECTOR_ROWS: u32 = 8;
 
 /// A product with all that belongs to it.
-struct Product<'a> {
-    x: BufferId,
-    weight: MatrixId,
-    bias: Option<VectorId>,
-    epilogue: Epilogue,
-    store: usize,
-    /// What the result is multiplied by, as wide as the output.
-    factor: &'a wgpu::Buffer,
-    out: &'a wgpu::Buffer,
+pub(super) struct Product<'a> {
+    pub(super) x: BufferId,
+    pub(super) matrix: &'a DeviceMatrix,
+    pub(super) bias: Option<VectorId>,
+    pub(super) epilogue: Epilogue,
+    /// A place in [`STORE_NAMES`](super::STORE_NAMES).
+    pub(super) store: usize,
+    pub(super) out: &'a wgpu::Buffer,
     /// Values of a row of the output.
-    out_width: usize,
+    pub(super) out_width: usize,
 }
 
 /// The text of a kernel for some numbers of rows.
@@ -57,14 +54,25 @@ struct Text {
     n_rows: usize,
     /// Whether an output is the sum of several lanes.
     exchanges: bool,
-    text: &'static str,
+    float: &'static str,
+    int8: &'static str,
 }
 
-const ONE_ROW: Text =
-    Text { name: "linear of one row", n_rows: 1, exchanges: true, text: include_str!("linear_vector.wgsl") };
+const ONE_ROW: Text = Text {
+    name: "linear of one row",
+    n_rows: 1,
+    exchanges: true,
+    float: include_str!("linear_vector.wgsl"),
+    int8: include_str!("linear_vector.wgsl"),
+};
 const FEW_ROWS: Text = Text { name: "linear of few rows", n_rows: 4, ..ONE_ROW };
-const MANY_ROWS: Text =
-    Text { name: "linear of many rows", n_rows: 4, exchanges: false, text: include_str!("linear_tile.wgsl") };
+const MANY_ROWS: Text = Text {
+    name: "linear of many rows",
+    n_rows: 4,
+    exchanges: false,
+    float: include_str!("linear_tile.wgsl"),
+    int8: include_str!("linear_tile_int8.wgsl"),
+};
 
 /// What a kernel does with a sum.
 #[derive(Clone, Copy)]
@@ -76,21 +84,32 @@ pub(super) struct End {
     pub(super) has_bias: bool,
 }
 
-/// What all kernels of products begin with.
-pub(super) fn constants(form: Form, end: End) -> Source {
-    form.source()
+/// What all kernels of products begin with, for some rows at a time.
+pub(super) fn constants(form: Form, arithmetic: Arithmetic, end: End, n_rows: usize) -> Source {
+    let (weights, rows) = match arithmetic {
+        Arithmetic::Float => (form.source(), include_str!("rows_float.wgsl")),
+        Arithmetic::Int8 => (form.code_source(), include_str!("rows_int8.wgsl")),
+    };
+    weights
         .names(&EPILOGUES)
         .number("EPILOGUE", end.epilogue)
         .names(&super::STORE_NAMES)
         .number("STORE", end.store)
         .flag("HAS_BIAS", end.has_bias)
         .number("STRIPS", STRIPS)
+        .number("ROWS", n_rows)
+        .text(include_str!("activation.wgsl"))
+        .text(include_str!("epilogue.wgsl"))
+        .text(rows)
 }
 
-fn spec(form: Form, end: End, text: &Text) -> KernelSpec {
-    let source = constants(form, end).number("ROWS", text.n_rows);
+fn spec(form: Form, arithmetic: Arithmetic, end: End, text: &Text) -> KernelSpec {
+    let source = constants(form, arithmetic, end, text.n_rows);
     let source = if text.exchanges { source.exchanging() } else { source };
-    let source = source.text(include_str!("epilogue.wgsl")).text(text.text);
+    let source = source.text(match arithmetic {
+        Arithmetic::Float => text.float,
+        Arithmetic::Int8 => text.int8,
+    });
     KernelSpec { name: text.name, source, bindings: &BINDINGS }
 }
 
@@ -102,7 +121,11 @@ pub(super) fn samples(form: Form) -> Vec<KernelSpec> {
         store: epilogue % 3,
         has_bias: epilogue % 2 == 0,
     });
-    ends.flat_map(|end| [ONE_ROW, FEW_ROWS, MANY_ROWS].map(|text| spec(form, end, &text))).collect()
+    let in_all = |end| {
+        super::tests::arithmetics(form)
+            .flat_map(move |used| [ONE_ROW, FEW_ROWS, MANY_ROWS].map(|text| spec(form, used, end, &text)))
+    };
+    ends.flat_map(in_all).collect()
 }
 
 /// The kernels and buffers of a piece of a matrix.
@@ -140,35 +163,11 @@ impl Phase for LinearPhase {
 
 pub(super) fn bind(binder: &Binder<'_>, op: &Linear) -> Result<Vec<Box<dyn Phase>>, PrepareError> {
     let Linear { x, weight, bias, epilogue, store, out } = *op;
+    let matrix = binder.weights.matrix(weight);
     let store = super::store_number(store);
-    let factor = binder.nothing;
     let out_width = binder.plan.buffer(out).width;
     let out = binder.buffer(out);
-    Product { x, weight, bias, epilogue, store, factor, out, out_width }.bind(binder)
-}
-
-pub(super) fn bind_gated(binder: &Binder<'_>, op: &GatedLinear) -> Result<Vec<Box<dyn Phase>>, PrepareError> {
-    let gate = Product {
-        x: op.x,
-        weight: op.gate,
-        bias: None,
-        epilogue: Epilogue::Activation(op.activation),
-        store: 0,
-        factor: binder.nothing,
-        out: &binder.scratch.gate,
-        out_width: binder.plan.buffer(op.out).width,
-    };
-    let up = Product {
-        weight: op.up,
-        epilogue: Epilogue::None,
-        store: 2,
-        factor: &binder.scratch.gate,
-        out: binder.buffer(op.out),
-        ..gate
-    };
-    let mut phases = gate.bind(binder)?;
-    phases.extend(up.bind(binder)?);
-    Ok(phases)
+    Product { x, matrix, bias, epilogue, store, out, out_width }.bind(binder)
 }
 
 /// The logits of experts, `out`.
@@ -178,24 +177,27 @@ pub(super) fn bind_router(
     weight: MatrixId,
     out: &wgpu::Buffer,
 ) -> Result<Vec<Box<dyn Phase>>, PrepareError> {
-    let factor = binder.nothing;
+    let matrix = binder.weights.matrix(weight);
     let out_width = binder.plan.matrix(weight).rows();
-    Product { x, weight, bias: None, epilogue: Epilogue::None, store: 0, factor, out, out_width }.bind(binder)
+    Product { x, matrix, bias: None, epilogue: Epilogue::None, store: 0, out, out_width }.bind(binder)
 }
 
 impl Product<'_> {
-    fn bind(&self, binder: &Binder<'_>) -> Result<Vec<Box<dyn Phase>>, PrepareError> {
-        let matrix = binder.weights.matrix(self.weight);
+    pub(super) fn bind(&self, binder: &Binder<'_>) -> Result<Vec<Box<dyn Phase>>, PrepareError> {
+        let x_width = binder.plan.buffer(self.x).width;
         let (epilogue, values) = epilogue_constants(self.epilogue);
         let end = End { epilogue, store: self.store, has_bias: self.bias.is_some() };
         let phase = |piece: &MatrixPiece| {
-            let variant = |text: &Text| self.variant(binder, piece, &spec(piece.form, end, text));
+            let arithmetic = Arithmetic::of(binder.gpu, piece.form);
+            let variant = |text: &Text| {
+                self.variant(binder, piece, arithmetic, &spec(piece.form, arithmetic, end, text))
+            };
             let mut params = params(&[
                 0,
-                matrix.segments as u32,
+                self.matrix.segments as u32,
                 piece.rows as u32,
                 piece.first_row as u32,
-                binder.widths(self.x).1 / 4,
+                arithmetic.row_vectors(x_width),
                 stride(self.out_width) as u32,
             ]);
             params[6..10].copy_from_slice(&values.map(f32::to_bits));
@@ -208,27 +210,28 @@ impl Product<'_> {
                 params,
             }) as Box<dyn Phase>)
         };
-        matrix.pieces.iter().map(phase).collect()
+        self.matrix.pieces.iter().map(phase).collect()
     }
 
     fn variant(
         &self,
         binder: &Binder<'_>,
         piece: &MatrixPiece,
+        arithmetic: Arithmetic,
         spec: &KernelSpec,
     ) -> Result<Variant, PrepareError> {
         let kernel = binder.gpu.kernel(spec)?;
         let [low, high, scales] = &piece.planes;
         let bias = self.bias.map_or(binder.nothing, |bias| binder.weights.vector(bias));
-        let buffers = binder
-            .gpu
-            .bind(&kernel, &[low, high, scales, binder.buffer(self.x), bias, self.factor, self.out]);
+        let x = binder.rows_for(self.x, arithmetic);
+        let buffers = binder.gpu.bind(&kernel, &[low, high, scales, x, bias, binder.nothing, self.out]);
         Ok(Variant { kernel, buffers })
     }
 }
 
 /// The names of the numbers that [`epilogue_constants`] gives.
-const EPILOGUES: [&str; 7] = ["NONE", "SILU", "GELU_TANH", "GELU_ERF", "XIELU", "SOFT_CAP", "SCALE"];
+pub(super) const EPILOGUES: [&str; 7] =
+    ["NONE", "SILU", "GELU_TANH", "GELU_ERF", "XIELU", "SOFT_CAP", "SCALE"];
 
 /// How kernels know an epilogue: its number and its parameters.
 pub(super) fn epilogue_constants(epilogue: Epilogue) -> (usize, [f32; 4]) {

@@ -4,7 +4,8 @@
 //! router      a product, for all rows
 //! route       the experts of each row, and their weights
 //! gate, up    a product for each row and choice, into scratch memory; up multiplies by what gate left
-//! down        the same
+//! encode      what down reads, if in int8
+//! down        a product for each row and choice
 //! combine     the weighted sum, in the order of choice
 //! ```
 //!
@@ -13,8 +14,10 @@
 
 use std::sync::Arc;
 
+use super::encode;
 use super::linear::{self, End};
-use crate::gpu::binder::{Binder, Params, Phase, Recorder, RowPhase, params, stride};
+use crate::gpu::binder::{Arithmetic, Binder, Params, Phase, Recorder, RowPhase, params, stride};
+use crate::gpu::device::Gpu;
 use crate::gpu::form::Form;
 use crate::gpu::kernel::{Binding, Kernel, KernelSpec, Source};
 use crate::gpu::step::Extents;
@@ -34,9 +37,10 @@ const PRODUCT_BINDINGS: [Binding; 8] = [
     Binding::Read,
 ];
 
-/// Bytes of the scratch memory that the experts of a plan share: logits, choices, gates, products of gate and up, results.
-pub(crate) fn scratch_bytes(plan: &Plan, limits: &Limits) -> [u64; 5] {
-    let mut most = [0; 5];
+/// Bytes of the scratch memory that the experts of a plan share: logits, choices, gates, products of gate and up, these as blocks,
+/// results.
+pub(crate) fn scratch_bytes(gpu: &Gpu, plan: &Plan, limits: &Limits) -> [u64; 6] {
+    let mut most = [0; 6];
     for op in &plan.ops {
         let Op::MoeFfn(MoeFfn { x, experts, out, .. }) = op else { continue };
         let n_rows = match plan.buffer(*x).rows {
@@ -44,12 +48,16 @@ pub(crate) fn scratch_bytes(plan: &Plan, limits: &Limits) -> [u64; 5] {
             Rows::Outputs => limits.max_outputs,
         };
         let choices = n_rows * experts.top_k;
-        let ffn = choices * stride(plan.matrix(experts.down).cols);
+        let down = plan.matrix(experts.down);
+        let ffn = choices * stride(down.cols);
+        let block_words = encode::row_bytes(down.cols) as usize / 4;
+        let blocks = if Arithmetic::needs_blocks(gpu, down) { block_words } else { 0 };
         let values = [
             n_rows * stride(experts.n_experts),
             2 * choices,
             ffn,
             ffn,
+            choices * blocks,
             choices * stride(plan.buffer(*out).width),
         ];
         most.iter_mut().zip(values).for_each(|(most, values)| *most = (4 * values as u64).max(*most));
@@ -99,7 +107,9 @@ struct Product<'a> {
     weight: MatrixId,
     end: End,
     values: [f32; 4],
+    /// What is multiplied, as values and as blocks.
     x: &'a wgpu::Buffer,
+    x_blocks: &'a wgpu::Buffer,
     /// Whether each choice has a row of its own.
     x_by_choice: bool,
     factor: &'a wgpu::Buffer,
@@ -109,7 +119,7 @@ struct Product<'a> {
 pub(super) fn bind(binder: &Binder<'_>, op: &MoeFfn) -> Result<Vec<Box<dyn Phase>>, PrepareError> {
     let experts = &op.experts;
     check_shapes(binder.plan, experts)?;
-    let [logits, chosen, gates, gated, results] = &binder.scratch.experts;
+    let [logits, chosen, gates, gated, gated_blocks, results] = &binder.scratch.experts;
     let rows = binder.rows(op.x);
     let mut phases = linear::bind_router(binder, op.x, experts.router, logits)?;
     let kernel = binder.gpu.kernel(&route_spec(experts))?;
@@ -122,6 +132,7 @@ pub(super) fn bind(binder: &Binder<'_>, op: &MoeFfn) -> Result<Vec<Box<dyn Phase
         end: End { epilogue, store: 0, has_bias: false },
         values,
         x: binder.buffer(op.x),
+        x_blocks: binder.rows_for(op.x, Arithmetic::Int8),
         x_by_choice: false,
         factor: binder.nothing,
         out: gates,
@@ -137,14 +148,19 @@ pub(super) fn bind(binder: &Binder<'_>, op: &MoeFfn) -> Result<Vec<Box<dyn Phase
         weight: experts.down,
         end: End { epilogue: 0, store: 0, has_bias: false },
         x: gated,
+        x_blocks: gated_blocks,
         x_by_choice: true,
         factor: binder.nothing,
         out: results,
         ..gate
     };
-    for product in [gate, up, down] {
-        phases.extend(product.bind(binder, experts, op.x)?);
+    phases.extend(gate.bind(binder, experts, op.x)?);
+    phases.extend(up.bind(binder, experts, op.x)?);
+    let down_decl = binder.plan.matrix(experts.down);
+    if Arithmetic::needs_blocks(binder.gpu, down_decl) {
+        phases.push(encode::bind_rows(binder, gated, gated_blocks, down_decl.cols, rows, experts.top_k)?);
     }
+    phases.extend(down.bind(binder, experts, op.x)?);
     let kernel = binder.gpu.kernel(&combine_spec(experts, super::store_number(op.store)))?;
     let buffers = binder.gpu.bind(&kernel, &[results, chosen, binder.buffer(op.out)]);
     let (width, out_stride) = binder.widths(op.out);
@@ -165,19 +181,21 @@ impl Product<'_> {
         let decl = binder.plan.matrix(self.weight);
         let n_outputs = decl.rows() / experts.n_experts;
         let phase = |piece: &MatrixPiece| {
-            let spec = product_spec(piece.form, self.end, experts, n_outputs, self.x_by_choice);
+            let arithmetic = Arithmetic::of(binder.gpu, piece.form);
+            let spec = product_spec(piece.form, arithmetic, self.end, experts, n_outputs, self.x_by_choice);
             let kernel = binder.gpu.kernel(&spec)?;
             let [low, high, scales] = &piece.planes;
             let chosen = &binder.scratch.experts[1];
+            let x = if arithmetic == Arithmetic::Int8 { self.x_blocks } else { self.x };
             let buffers = binder
                 .gpu
-                .bind(&kernel, &[low, high, scales, self.x, binder.nothing, self.factor, self.out, chosen]);
+                .bind(&kernel, &[low, high, scales, x, binder.nothing, self.factor, self.out, chosen]);
             let mut params = params(&[
                 0,
                 matrix.segments as u32,
                 piece.rows as u32,
                 piece.first_row as u32,
-                stride(decl.cols) as u32 / 4,
+                arithmetic.row_vectors(decl.cols),
                 stride(n_outputs) as u32,
             ]);
             params[6..10].copy_from_slice(&self.values.map(f32::to_bits));
@@ -212,13 +230,19 @@ fn combine_spec(experts: &Experts, store: usize) -> KernelSpec {
     KernelSpec { name: "combine", source, bindings: &COMBINE_BINDINGS }
 }
 
-fn product_spec(form: Form, end: End, experts: &Experts, n_outputs: usize, x_by_choice: bool) -> KernelSpec {
-    let source = linear::constants(form, end)
+fn product_spec(
+    form: Form,
+    arithmetic: Arithmetic,
+    end: End,
+    experts: &Experts,
+    n_outputs: usize,
+    x_by_choice: bool,
+) -> KernelSpec {
+    let source = linear::constants(form, arithmetic, end, 1)
         .number("TOP_K", experts.top_k)
         .number("EXPERT_ROWS", n_outputs)
         .flag("X_BY_CHOICE", x_by_choice)
         .exchanging()
-        .text(include_str!("epilogue.wgsl"))
         .text(include_str!("moe_product.wgsl"));
     KernelSpec { name: "product of experts", source, bindings: &PRODUCT_BINDINGS }
 }
@@ -227,6 +251,8 @@ fn product_spec(form: Form, end: End, experts: &Experts, n_outputs: usize, x_by_
 #[cfg(test)]
 pub(super) fn samples(form: Form, experts: &Experts) -> Vec<KernelSpec> {
     let end = End { epilogue: 1, store: 2, has_bias: false };
-    let products = [false, true].map(|by_choice| product_spec(form, end, experts, 32, by_choice));
-    products.into_iter().chain([route_spec(experts), combine_spec(experts, 1)]).collect()
+    let products = super::tests::arithmetics(form).flat_map(|used| {
+        [false, true].map(|by_choice| product_spec(form, used, end, experts, 32, by_choice))
+    });
+    products.chain([route_spec(experts), combine_spec(experts, 1)]).collect()
 }

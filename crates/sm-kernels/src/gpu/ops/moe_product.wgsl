@@ -11,16 +11,13 @@ fn run(group: vec3<u32>, lane: u32) {
     let row = chosen[choice].x * EXPERT_ROWS + output;
     let is_here = output < EXPERT_ROWS && row >= p.first_output && row - p.first_output < p.n_outputs;
     let x0 = select(group.z, choice, X_BY_CHOICE) * p.x_stride;
-    var sum = 0.0;
+    var sum = vec4<f32>(0.0);
     if (is_here) {
         let local_row = row - p.first_output;
         for (var segment = strip; segment < p.segments; segment += STRIPS) {
-            let s = scales_of(local_row, segment);
-            for (var q = 0u; q < 8u; q++) {
-                sum = multiply_add(quad(local_row, segment, q, s), x[x0 + segment * 8u + q], sum);
-            }
+            sum = add_segment(sum, local_row, segment, vec4<u32>(x0));
         }
     }
-    let total = sum_of_8(vec4<f32>(sum, 0.0, 0.0, 0.0), lane);
+    let total = sum_of_8(sum, lane);
     if (strip == 0u && is_here) { store_at(choice, output, total.x); }
 }

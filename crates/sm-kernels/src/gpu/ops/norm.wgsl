@@ -28,4 +28,5 @@ fn run(group: vec3<u32>, lane: u32) {
         if (STORE == ADD) { v += out[row + i]; }
         out[row + i] = v;
     }
+    encode(row, p.width, lane);
 }

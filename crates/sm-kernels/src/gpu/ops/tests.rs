@@ -6,13 +6,19 @@ use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use sm_tensor::DType;
 
-use super::{attention, embed, gather_rows, linear, moe_ffn, norm, rope_store, sigmoid_gate};
+use super::{attention, embed, encode, gated, gather_rows, linear, moe_ffn, norm, rope_store, sigmoid_gate};
+use crate::gpu::binder::Arithmetic;
 use crate::gpu::form::Form;
 use crate::gpu::kernel::Exchange;
 use crate::gpu::kv_pool::KvShape;
 use crate::gpu::{select, speed};
 use crate::plan::{KvDType, NormKind, Op, PageGroup, Store};
 use crate::testing;
+
+/// What products with a form can multiply in.
+pub(super) fn arithmetics(form: Form) -> impl Iterator<Item = Arithmetic> {
+    [Arithmetic::Float].into_iter().chain(form.is_quantized().then_some(Arithmetic::Int8))
+}
 
 fn translate(name: &str, text: &str) {
     let module = naga::front::wgsl::parse_str(text)
@@ -49,7 +55,7 @@ fn translate(name: &str, text: &str) {
 
 #[test]
 fn every_kernel_translates_for_every_interface() {
-    let mut specs = vec![gather_rows::spec()];
+    let mut specs = vec![gather_rows::spec(), encode::spec()];
     specs.extend(select::specs());
     specs.extend(speed::specs());
     for dtype in DType::all() {
@@ -65,15 +71,18 @@ fn every_kernel_translates_for_every_interface() {
     }
     for store in [Store::Write, Store::Add] {
         specs.push(sigmoid_gate::spec(store));
-        specs.push(norm::spec(NormKind::Rms, false, store));
-        specs.push(norm::spec(NormKind::Layer, true, store));
+        specs.push(norm::spec(NormKind::Rms, false, store, true));
+        specs.push(norm::spec(NormKind::Layer, true, store, false));
     }
     for dtype in [KvDType::F16, KvDType::F32, KvDType::Q8_0] {
         for dim in [7, 64] {
             let shape = KvShape { group: PageGroup::uniform(1, 2, dim), dtype };
             specs.extend(rope_store::samples(shape));
-            specs.extend(attention::specs(shape, 4, dim == 7));
+            specs.extend(attention::specs(shape, 4, dim == 7, dim == 64));
         }
+    }
+    for epilogue in 1..5 {
+        specs.push(gated::spec(epilogue, epilogue % 2 == 0));
     }
     // Types of one form share their kernels.
     let mut kernels = BTreeMap::new();
