@@ -34,6 +34,9 @@ pub struct ServerConfig {
     pub default_model: String,
     /// The largest body that is read, in bytes. 16 MiB by default.
     pub max_body_bytes: usize,
+    /// The most log-probabilities of likely tokens that a request may ask for at each position. 20 by default, as in vLLM: at a long
+    /// prompt, those of a whole vocabulary would take gigabytes.
+    pub max_logprobs: usize,
     /// Prompts that are rendered and tokenized at a time. By default one per processor.
     pub max_preparing: usize,
     /// The form in which models call tools; by default that of their chat templates.
@@ -158,6 +161,7 @@ impl ServerConfig {
         Self {
             default_model: default_model.into(),
             max_body_bytes: 16 << 20,
+            max_logprobs: 20,
             max_preparing: std::thread::available_parallelism().map_or(1, usize::from),
             tool_form: None,
             reasoning_format: None,
@@ -201,6 +205,7 @@ impl ServerConfig {
 
     setters! {
         max_body_bytes: usize,
+        max_logprobs: usize,
         grace: Duration,
         max_connections: usize,
         header_timeout: Duration,

@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::call::Meter;
 use crate::chat::AnswerStart;
 use crate::error::ApiError;
+use crate::wire::FieldError;
 
 pub(crate) use series::Series;
 
@@ -77,11 +78,11 @@ impl Generation {
         prepare: impl FnOnce(&ModelHandle) -> Result<(Request, T), ApiError> + Send + 'static,
     ) -> Result<(Self, T), ApiError> {
         let engine = Engine::clone(&model);
-        let request_timeout = app.config().request_timeout;
+        let limits = RequestLimits::of(app);
         let starting = blocking(app, move || {
             let (mut request, prepared) = prepare(&model)?;
             meter.apply(&mut request);
-            limit_time(&mut request, request_timeout);
+            limits.apply(&mut request)?;
             let limit_ms = request.options.limits.max_time_ms;
             let start = answer_start(&model, &request.prompt);
             let events = model.stream(request)?;
@@ -157,12 +158,41 @@ impl Events for Generation {
     }
 }
 
-/// Applies the server's time limit to a request that has none, or a later one.
-fn limit_time(request: &mut Request, limit: Option<Duration>) {
-    let Some(limit) = limit else { return };
-    let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-    let own = &mut request.options.limits.max_time_ms;
-    *own = Some(own.map_or(limit, |own| own.min(limit)));
+/// What the server lets a request take.
+#[derive(Clone, Copy, Debug)]
+struct RequestLimits {
+    time: Option<Duration>,
+    max_logprobs: usize,
+}
+
+impl RequestLimits {
+    fn of(app: &App) -> Self {
+        let config = app.config();
+        Self { time: config.request_timeout, max_logprobs: config.max_logprobs }
+    }
+
+    /// Applies the time limit to a request that has none, or a later one.
+    ///
+    /// # Errors
+    /// If it asks for more log-probabilities than it may.
+    fn apply(self, request: &mut Request) -> Result<(), FieldError> {
+        let options = &mut request.options;
+        let most = self.max_logprobs;
+        for (field, asked) in [("logprobs", options.logprobs), ("prompt_logprobs", options.prompt_logprobs)] {
+            if let Some(asked) = asked.filter(|asked| *asked > most) {
+                let message = format!(
+                    "{asked} likely tokens at each position are more than this server's {most}; ask for fewer, or raise --max-logprobs"
+                );
+                return Err(FieldError::new(field, message));
+            }
+        }
+        if let Some(limit) = self.time {
+            let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+            let own = &mut options.limits.max_time_ms;
+            *own = Some(own.map_or(limit, |own| own.min(limit)));
+        }
+        Ok(())
+    }
 }
 
 /// Where the answer to a prompt starts. Only messages are answered; all else is continued.
@@ -197,11 +227,12 @@ pub(crate) async fn complete_all(
 ) -> Result<Vec<Completion>, ApiError> {
     let mut meter = Meter::begin()?;
     let n_parallel = n_parallel(model);
+    let limits = RequestLimits::of(app);
     let mut running = VecDeque::<RequestHandle>::with_capacity(n_parallel);
     let mut done = Vec::with_capacity(requests.len());
     for mut request in requests {
         meter.apply(&mut request);
-        limit_time(&mut request, app.config().request_timeout);
+        limits.apply(&mut request)?;
         if running.len() == n_parallel
             && let Some(first) = running.pop_front()
         {

@@ -19,12 +19,14 @@ use schemas::Bounds;
 
 /// The document.
 pub(crate) async fn json(State(app): State<App>) -> Json<Value> {
+    let max_logprobs = app.config().max_logprobs as u64;
     let bounds = app.loaded_default().map(|(_, engine)| Bounds {
+        max_logprobs,
         max_token: (engine.model().vocab_size() as u64).saturating_sub(1),
         max_choices: engine.stats().max_running.unwrap_or(1) as u64,
         max_dimensions: engine.model().facts().map_or(u64::MAX, |facts| facts.hidden_size as u64),
     });
-    Json(document(bounds.unwrap_or_default()))
+    Json(document(bounds.unwrap_or(Bounds { max_logprobs, ..Bounds::default() })))
 }
 
 /// A page that shows the document. It asks nobody but this server.

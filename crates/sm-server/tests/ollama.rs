@@ -333,6 +333,12 @@ async fn errors_are_a_text_with_the_name_of_the_field() {
         ("/api/generate", with(generate(), json!({"suffix": "end"})), 400, "suffix"),
         ("/api/pull", json!({"model": "llama3"}), 404, "downloads no models"),
         ("/api/embed", json!({"model": "demo", "input": 7}), 400, "input: must be"),
+        (
+            "/api/embed",
+            json!({"model": "demo", "dimensions": 257}),
+            400,
+            "dimensions: 257 is more than the model's 256",
+        ),
         ("/api/embed", json!({"model": "demo", "prompt": "a"}), 400, "prompt: unknown field"),
         ("/api/embeddings", json!({"model": "demo", "prompt": [1.5]}), 400, "prompt: must be"),
         ("/api/copy", json!({}), 501, "does not copy models"),

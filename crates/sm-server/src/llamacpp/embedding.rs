@@ -22,9 +22,8 @@ pub(crate) async fn create(State(app): State<App>, body: Bytes) -> Result<Json<V
     }
     let mut call = EmbeddingsCall::read(&body)?;
     let model = app.model(call.model.as_deref()).await?;
-    let inputs = std::mem::take(&mut call.inputs);
-    let embeddings = embed_all(&app, &model, inputs, call.pooling).await?;
-    let embedded = call.answer(model.name(), &embeddings)?;
+    let embeddings = embed_all(&app, &model, &mut call).await?;
+    let embedded = call.answer(model.name(), &embeddings);
     let data = embedded["data"].as_array().map(Vec::as_slice).unwrap_or_default();
     let item = |each: &Value| json!({"index": each["index"], "embedding": [each["embedding"]]});
     Ok(Json(data.iter().map(item).collect()))

@@ -37,11 +37,8 @@ async fn vectors(app: &App, body: &[u8], form: EmbedForm) -> Result<Json<Value>,
     let Named { given, name, model, load } = load(app, &body).await?;
     let EmbedAsk { mut call, keep_alive } = EmbedAsk::read(&body, form)?;
     let _after_use = AfterUse::new(app.expiries().clone(), &name, keep_alive);
-    let mut embedded = json!({"data": [], "usage": {"prompt_tokens": 0}});
-    if let Some(call) = &mut call {
-        let inputs = std::mem::take(&mut call.inputs);
-        embedded = call.answer(&name, &embed_all(app, &model, inputs, call.pooling).await?)?;
-    }
+    let embeddings = embed_all(app, &model, &mut call).await?;
+    let mut embedded = call.answer(&name, &embeddings);
     let vectors = embedded["data"].as_array_mut().map(std::mem::take).unwrap_or_default();
     let mut vectors: Vec<Value> = vectors.into_iter().map(|mut item| item["embedding"].take()).collect();
     Ok(Json(match form {

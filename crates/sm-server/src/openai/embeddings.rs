@@ -4,7 +4,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use serde_json::Value;
-use sm_runtime::{Embedding, ModelHandle, Pooling, Prompt, Request};
+use sm_runtime::{Embedding, ModelHandle, Request};
 
 use crate::app::App;
 use crate::documents::respond::object;
@@ -19,22 +19,22 @@ use crate::wire::openai::EmbeddingsCall;
 pub(crate) async fn create(State(app): State<App>, body: Bytes) -> Result<Json<Value>, ApiError> {
     let mut call = EmbeddingsCall::read(&object(&body)?)?;
     let model = app.model(call.model.as_deref()).await?;
-    let inputs = std::mem::take(&mut call.inputs);
-    let embeddings = embed_all(&app, &model, inputs, call.pooling).await?;
-    Ok(Json(call.answer(model.name(), &embeddings)?))
+    let embeddings = embed_all(&app, &model, &mut call).await?;
+    Ok(Json(call.answer(model.name(), &embeddings)))
 }
 
-/// Embeds prompts in their order.
+/// Embeds the texts of a call, which it takes, in their order.
 ///
 /// # Errors
-/// That of the first prompt that fails.
+/// If the call does not fit the model, or that of the first text that fails.
 pub(crate) async fn embed_all(
     app: &App,
     model: &ModelHandle,
-    prompts: Vec<Prompt>,
-    pooling: Pooling,
+    call: &mut EmbeddingsCall,
 ) -> Result<Vec<Embedding>, ApiError> {
-    let requests = prompts.into_iter().map(|prompt| Request::embed(prompt, pooling)).collect();
+    call.check(model.model().facts())?;
+    let inputs = std::mem::take(&mut call.inputs);
+    let requests = inputs.into_iter().map(|prompt| Request::embed(prompt, call.pooling)).collect();
     let completions = complete_all(app, model, requests).await?;
     Ok(completions.into_iter().map(Embedding::of_completion).collect())
 }

@@ -18,12 +18,19 @@ pub(crate) struct Bounds {
     pub(crate) max_choices: u64,
     /// The most values of an embedding.
     pub(crate) max_dimensions: u64,
+    /// The most likely tokens at each position.
+    pub(crate) max_logprobs: u64,
 }
 
 impl Default for Bounds {
     /// Those of a model of which nothing is known yet.
     fn default() -> Self {
-        Self { max_token: u32::MAX.into(), max_choices: 128, max_dimensions: u64::MAX }
+        Self {
+            max_token: u32::MAX.into(),
+            max_choices: 128,
+            max_dimensions: u64::MAX,
+            max_logprobs: u64::MAX,
+        }
     }
 }
 
@@ -66,9 +73,12 @@ pub(super) fn all(bounds: Bounds) -> Value {
     );
     add(
         "LlamaCompletion",
-        body(&["prompt"], &[json!({"prompt": {"type": "string"}}), sampling(), llamacpp()]),
+        body(
+            &["prompt"],
+            &[json!({"prompt": {"type": "string"}}), sampling(), llamacpp(bounds.max_logprobs)],
+        ),
     );
-    add("LlamaInfill", infill());
+    add("LlamaInfill", infill(bounds.max_logprobs));
     let text = json!({"content": {"type": "string"}});
     let forms = flags(&["add_special", "parse_special", "with_pieces", "return_token_strs"]);
     add("Tokenize", body(&["content"], &[text, forms]));
@@ -109,13 +119,13 @@ fn documents(choices: &Value) -> Value {
     })
 }
 
-fn llamacpp() -> Value {
+fn llamacpp(max_logprobs: u64) -> Value {
     let mut fields = flags(&["return_tokens", "cache_prompt", "timings_per_token", "return_progress"]);
-    fields["n_probs"] = count(0, u64::MAX);
+    fields["n_probs"] = count(0, max_logprobs);
     fields
 }
 
-fn infill() -> Value {
+fn infill(max_logprobs: u64) -> Value {
     let text = json!({"type": "string"});
     let chunk =
         json!({"type": "object", "required": ["text"], "properties": {"filename": text, "text": text}});
@@ -125,7 +135,7 @@ fn infill() -> Value {
         "input_extra": {"type": "array", "items": chunk},
         "prompt": text,
     });
-    body(&["input_prefix", "input_suffix"], &[fields, sampling(), llamacpp()])
+    body(&["input_prefix", "input_suffix"], &[fields, sampling(), llamacpp(max_logprobs)])
 }
 
 fn embeddings(input: &str, token: &Value) -> Value {

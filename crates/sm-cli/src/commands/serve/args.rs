@@ -121,6 +121,9 @@ pub(crate) struct Args {
     /// Largest body of a request, as in 16M
     #[arg(long, value_name = "N", default_value = "16M", help_heading = "Limits")]
     pub(super) max_body: ByteSize,
+    /// Log-probabilities of likely tokens that a request may ask for at each position
+    #[arg(long, value_name = "N", default_value_t = 20, help_heading = "Limits")]
+    pub(super) max_logprobs: usize,
     /// Seconds for the headers of a request, and for which a connection may idle
     #[arg(long, value_name = "SECONDS", default_value_t = 75, help_heading = "Limits")]
     pub(super) header_timeout: u64,

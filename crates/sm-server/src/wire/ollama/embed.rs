@@ -20,8 +20,8 @@ pub enum EmbedForm {
 /// What a body asks for.
 #[derive(Clone, Debug)]
 pub struct EmbedAsk {
-    /// The texts, and what becomes of their vectors; `None` where the model is only to be loaded.
-    pub call: Option<EmbeddingsCall>,
+    /// The texts, none where the model is only to be loaded, and what becomes of their vectors.
+    pub call: EmbeddingsCall,
     /// How long the model stays loaded, if the body says so.
     pub keep_alive: Option<KeepAlive>,
 }
@@ -73,12 +73,12 @@ impl EmbedAsk {
             Some(_) => false,
         };
         if is_empty {
-            return Ok(Self { call: None, keep_alive });
+            call.remove("input");
         }
-        let call = EmbeddingsCall::read(&call).map_err(|error| match error.field.as_str() {
+        let call = EmbeddingsCall::read_any(&call).map_err(|error| match error.field.as_str() {
             "input" => FieldError::new(input, error.message),
             _ => error,
         })?;
-        Ok(Self { call: Some(call), keep_alive })
+        Ok(Self { call, keep_alive })
     }
 }

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
-use sm_runtime::{Embedding, Pooling, Prompt};
+use sm_runtime::{Embedding, ModelFacts, Pooling, Prompt};
 
 use super::body::WITHOUT_EFFECT;
 use crate::wire::{FieldError, fields, options};
@@ -13,7 +13,7 @@ use crate::wire::{FieldError, fields, options};
 pub struct EmbeddingsCall {
     /// The model, if it names one.
     pub model: Option<String>,
-    /// The texts, at least one.
+    /// The texts.
     pub inputs: Vec<Prompt>,
     /// How hidden states become a vector.
     pub pooling: Pooling,
@@ -25,11 +25,23 @@ pub struct EmbeddingsCall {
 }
 
 impl EmbeddingsCall {
-    /// Reads a body.
+    /// Reads a body with at least one text.
     ///
     /// # Errors
     /// The first field that is wrong.
     pub fn read(body: &Map<String, Value>) -> Result<Self, FieldError> {
+        let call = Self::read_any(body)?;
+        if call.inputs.is_empty() {
+            return Err(FieldError::new("input", "missing"));
+        }
+        Ok(call)
+    }
+
+    /// Reads a body that may have no texts.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn read_any(body: &Map<String, Value>) -> Result<Self, FieldError> {
         let mut call = Self {
             model: None,
             inputs: Vec::new(),
@@ -40,9 +52,6 @@ impl EmbeddingsCall {
         };
         for (name, value) in body.iter().filter(|(_, value)| !value.is_null()) {
             call.set(name, value).map_err(|message| FieldError::new(name, message))?;
-        }
-        if call.inputs.is_empty() {
-            return Err(FieldError::new("input", "missing"));
         }
         Ok(call)
     }
@@ -82,34 +91,38 @@ impl EmbeddingsCall {
         }
     }
 
-    /// The answer.
+    /// Checks the body against a model, if that tells the size of its hidden states.
     ///
     /// # Errors
     /// If more dimensions are asked for than the model has.
-    pub fn answer(&self, model: &str, embeddings: &[Embedding]) -> Result<Value, FieldError> {
-        let has = embeddings.first().map_or(0, |embedding| embedding.values.len());
-        if let Some(wanted) = self.dimensions.filter(|wanted| *wanted > has) {
+    pub fn check(&self, facts: Option<&ModelFacts>) -> Result<(), FieldError> {
+        let has = facts.map_or(usize::MAX, |facts| facts.hidden_size);
+        self.dimensions.filter(|wanted| *wanted > has).map_or(Ok(()), |wanted| {
             let message = format!("{wanted} is more than the model's {has}; lower it, or leave it out");
-            return Err(FieldError::new("dimensions", message));
-        }
+            Err(FieldError::new("dimensions", message))
+        })
+    }
+
+    /// The answer.
+    pub fn answer(&self, model: &str, embeddings: &[Embedding]) -> Value {
         let data = embeddings.iter().enumerate().map(|(index, embedding)| {
             json!({"object": "embedding", "index": index, "embedding": self.vector(embedding)})
         });
         let data: Vec<Value> = data.collect();
         let n_tokens: usize = embeddings.iter().map(|embedding| embedding.n_tokens).sum();
-        Ok(json!({
+        json!({
             "object": "list",
             "data": data,
             "model": model,
             "usage": {"prompt_tokens": n_tokens, "total_tokens": n_tokens},
-        }))
+        })
     }
 
     fn vector(&self, embedding: &Embedding) -> Value {
-        let n_values = self.dimensions.unwrap_or(embedding.values.len());
+        let n_values = self.dimensions.unwrap_or(usize::MAX);
         let values = match self.is_normalized {
             true => embedding.normalized(self.dimensions),
-            false => embedding.values[..n_values].to_vec(),
+            false => embedding.values.iter().take(n_values).copied().collect(),
         };
         if !self.is_base64 {
             return values.into();
