@@ -20,6 +20,7 @@ pub(crate) fn run() -> Outcome {
 /// Everything except the tests. Runs all checks and reports failures together.
 pub(crate) fn check() -> Outcome {
     let mut results = vec![spawn::run("fmt", &mut cargo(&["fmt", "--all", "--check"])), tidy::run(&[])];
+    let features = format!("{},sm-benches/gpu", tests_command::FEATURES);
     results.push(spawn::run(
         "clippy",
         &mut cargo(&[
@@ -28,7 +29,7 @@ pub(crate) fn check() -> Outcome {
             "--all-targets",
             "--locked",
             "--features",
-            tests_command::FEATURES,
+            &features,
             "--",
             "-D",
             "warnings",
