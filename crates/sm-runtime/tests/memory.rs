@@ -4,8 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use sm_runtime::{
-    BatchingConfig, Engine, EngineConfig, GenerationOptions, KvCacheConfig, ModelRef, Prompt, Request,
-    TokenId,
+    BatchingConfig, Device, Engine, EngineConfig, GenerationOptions, KvCacheConfig, LoadOptions, ModelRef,
+    Prompt, Request, TokenId,
 };
 
 const N_SEQUENCES: u64 = 24;
@@ -31,6 +31,8 @@ fn the_plan_is_within_a_tenth_of_what_is_taken() {
     let before = status("RssAnon");
     let max_bytes_total = N_SEQUENCES * (CONTEXT_LEN / 16) * PAGE_BYTES;
     let config = EngineConfig::new()
+        // To look for a GPU loads its driver, which takes memory of its own.
+        .load(LoadOptions::new().device(Device::cpu()))
         .batching(BatchingConfig::new().max_batch_wait_us(0))
         .cache(KvCacheConfig::new().max_bytes_total(max_bytes_total));
     let engine = Engine::builder().config(config).load(ModelRef::Demo).unwrap();
