@@ -57,6 +57,15 @@ async fn the_same_text_comes_as_events_as_lines_and_raw() {
     assert_eq!(raw.headers()["content-type"], "text/plain; charset=utf-8");
     assert_eq!(raw.text().await.unwrap(), text);
 
+    // Plain text holds one sequence.
+    let two = with(prompt(), json!({"stream": true, "num_return_sequences": 2}));
+    let several = server.post_accepting("*/*", "/generate", &two).await;
+    assert_eq!(several.headers()["content-type"], "application/x-ndjson");
+    assert_eq!(lines(&several.text().await.unwrap()).len(), 24);
+    let refused = server.post_accepting("text/plain", "/generate", &two).await;
+    assert_eq!(refused.status(), 422);
+    assert!(refused.text().await.unwrap().contains("accept application/x-ndjson"));
+
     for (accept, path) in [("*/*", "/generate/stream"), ("application/x-ndjson", "/generate")] {
         let response = server.post_accepting(accept, path, &prompt()).await;
         assert_eq!(response.headers()["content-type"], "application/x-ndjson", "{path}");
@@ -148,13 +157,6 @@ async fn errors_have_the_keys_of_both_documents() {
             "temperature: must be a number",
         ),
         ("/generate", with(json!({"temperature": -1})), 422, "VALIDATION_ERROR", "temperature"),
-        (
-            "/generate",
-            with(json!({"num_return_sequences": 2, "stream": true})),
-            422,
-            "VALIDATION_ERROR",
-            "ndjson",
-        ),
         ("/generate", json!([1]), 422, "VALIDATION_ERROR", "JSON object"),
         ("/generate", with(json!({"model": "gpt-9"})), 404, "UNKNOWN_MODEL", "gpt-9"),
         (

@@ -31,6 +31,8 @@ impl Job {
         let call = crate::wire::documents::read(task, &body)
             .map_err(|error| ApiError::invalid(&error.field, error.to_string()))?;
         let form = match accepted(headers) {
+            // Plain text holds one sequence.
+            None if call.is_stream && call.n > 1 && !accepts_only_text(headers) => Some(StreamForm::Lines),
             None if call.is_stream => Some(StreamForm::Raw),
             form => form,
         };
@@ -86,10 +88,20 @@ pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
 
 /// The form of a stream that a client names among what it accepts.
 fn accepted(headers: &HeaderMap) -> Option<StreamForm> {
-    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    accepted.flat_map(|value| value.split(',')).find_map(|range| match range.split(';').next()?.trim() {
+    ranges(headers).find_map(|range| match range {
         "text/event-stream" => Some(StreamForm::Events),
         "application/x-ndjson" | "application/ndjson" => Some(StreamForm::Lines),
         _ => None,
     })
+}
+
+/// Whether a client accepts plain text, and not anything.
+fn accepts_only_text(headers: &HeaderMap) -> bool {
+    ranges(headers).any(|range| range == "text/plain") && ranges(headers).all(|range| range != "*/*")
+}
+
+/// The types that a client accepts, without their parameters.
+fn ranges(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).filter_map(|range| Some(range.split(';').next()?.trim()))
 }
