@@ -49,7 +49,18 @@ pub(super) fn automatic(
 /// The first GPU of this machine. Looked up once: that takes milliseconds, and every model that is loaded asks.
 fn first_gpu() -> Option<&'static Adapter> {
     static FIRST: OnceLock<Option<Adapter>> = OnceLock::new();
-    FIRST.get_or_init(|| Adapter::all().into_iter().next()).as_ref()
+    FIRST.get_or_init(|| may_have_gpu().then(Adapter::all)?.into_iter().next()).as_ref()
+}
+
+/// Whether to look for a GPU: on Linux, each has a device file (`dxg` in WSL). To look loads every driver, which takes 50 MB, and some
+/// write to the terminal.
+fn may_have_gpu() -> bool {
+    let has_device = |folder: &str, prefix: &str| {
+        let mut entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.any(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
+    };
+    let names = [("/dev/dri", "renderD"), ("/dev", "nvidia"), ("/dev", "dxg")];
+    !cfg!(target_os = "linux") || names.iter().any(|(folder, prefix)| has_device(folder, prefix))
 }
 
 fn check_kind(first: Option<&Adapter>) -> Result<(), String> {
