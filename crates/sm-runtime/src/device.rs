@@ -21,7 +21,8 @@ use crate::Error;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Device {
-    /// The fastest device that the build supports and the machine has.
+    /// The first GPU, if the build supports it and it has room for the model; else the CPU. Software that stands in for a GPU does not
+    /// count.
     #[default]
     Auto,
     /// The CPU.

@@ -35,7 +35,7 @@ impl Arithmetic {
         if gpu.int8 && form.is_quantized() { Self::Int8 } else { Self::Float }
     }
 
-    /// Whether a part of a matrix is multiplied with blocks.
+    /// Whether products with a matrix, or with a part of it, read blocks.
     pub(crate) fn needs_blocks(gpu: &Gpu, matrix: &MatrixDecl) -> bool {
         matrix.parts.iter().any(|part| Self::of(gpu, Form::of(part.dtype)) == Self::Int8)
     }

@@ -43,7 +43,7 @@ pub(crate) fn bind(binder: &Binder<'_>, op: &Op) -> Result<Vec<Box<dyn Phase>>, 
 mod tests;
 
 /// The names of [`store_number`]s.
-const STORE_NAMES: [&str; 3] = ["WRITE", "ADD", "MULTIPLY"];
+const STORE_NAMES: [&str; 2] = ["WRITE", "ADD"];
 
 /// How kernels know what happens to old values.
 const fn store_number(store: Store) -> usize {

@@ -21,29 +21,33 @@ pub(super) fn open(index: usize) -> Result<Box<dyn Backend>, Error> {
     if adapter.kind == AdapterKind::Software {
         warn!("GPU {index} is {adapter}: it runs on the processor, slower than --device cpu");
     }
+    test_if_new(index, &backend)?;
+    Ok(Box::new(backend))
+}
+
+fn test_if_new(index: usize, backend: &GpuBackend) -> Result<(), Error> {
     if backend.tested().is_none() {
-        info!("testing the kernels on GPU {index}, which is new: {adapter}");
+        info!("testing the kernels on GPU {index}, which is new: {}", backend.adapter());
         backend.self_test().map_err(|error| invalid(&error))?;
     }
-    Ok(Box::new(backend))
+    Ok(())
 }
 
 /// The first GPU, if it is one and has room.
 pub(super) fn automatic(
     needs: impl Fn(&dyn Backend) -> Result<MemoryNeeds, Error>,
 ) -> Option<Box<dyn Backend>> {
-    let room = || {
+    let open = || {
         check_kind(first_gpu())?;
-        let backend = open(0).map_err(|error| error.to_string())?;
-        let needed = needs(&*backend).map_err(|error| error.to_string())?.total_bytes() as u64;
-        // The device is open and shared.
-        if open_keeping(0).is_ok_and(|gpu| gpu.has_room(needed)) {
-            Ok(backend)
-        } else {
-            Err(format!("GPU 0 has no room for {}", ByteSize(needed)))
+        let backend = open_keeping(0).map_err(|error| error.to_string())?;
+        let needed = needs(&backend).map_err(|error| error.to_string())?.total_bytes() as u64;
+        if !backend.has_room(needed) {
+            return Err(format!("{} has no room for {}", backend.adapter(), ByteSize(needed)));
         }
+        test_if_new(0, &backend).map_err(|error| error.to_string())?;
+        Ok(Box::new(backend) as Box<dyn Backend>)
     };
-    room().inspect_err(|reason| info!("device auto is the CPU: {reason}")).ok()
+    open().inspect_err(|reason| info!("device auto is the CPU: {reason}")).ok()
 }
 
 /// The first GPU of this machine. Looked up once: that takes milliseconds, and every model that is loaded asks.

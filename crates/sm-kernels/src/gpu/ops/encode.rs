@@ -2,12 +2,9 @@
 //!
 //! Kernels that have a row at hand encode what they write; what others write has a dispatch of its own.
 
-use std::sync::Arc;
-
-use crate::gpu::binder::{BLOCK_VECTORS, Binder, Params, Phase, Recorder, params, stride};
+use crate::gpu::binder::{BLOCK_VECTORS, Binder, Phase, RowPhase, params, stride};
 use crate::gpu::form::SEGMENT_LEN;
-use crate::gpu::kernel::{Binding, Kernel, KernelSpec, Source};
-use crate::gpu::step::Extents;
+use crate::gpu::kernel::{Binding, KernelSpec, Source};
 use crate::plan::{BufferId, PrepareError, Rows};
 
 const BINDINGS: [Binding; 2] = [Binding::Read, Binding::ReadWrite];
@@ -33,25 +30,6 @@ pub(super) fn spec() -> KernelSpec {
     KernelSpec { name: "encode", source: add_to(source, Some(1)), bindings: &BINDINGS }
 }
 
-#[derive(Debug)]
-struct EncodePhase {
-    kernel: Arc<Kernel>,
-    buffers: wgpu::BindGroup,
-    rows: Rows,
-    /// Rows of the buffer for each row of the step.
-    factor: u32,
-    width: u32,
-    params: Params,
-}
-
-impl Phase for EncodePhase {
-    fn record(&self, recorder: &mut Recorder<'_>, extents: &Extents) {
-        let n_groups = self.width.div_ceil(COLUMNS as u32);
-        let grid = [n_groups, self.factor, extents.of(self.rows)];
-        recorder.dispatch(&self.kernel, &self.buffers, &self.params, grid);
-    }
-}
-
 /// Encodes a buffer of the plan, if products read it so.
 pub(super) fn bind(binder: &Binder<'_>, id: BufferId) -> Result<Vec<Box<dyn Phase>>, PrepareError> {
     let Some(blocks) = binder.blocks(id) else { return Ok(Vec::new()) };
@@ -70,8 +48,10 @@ pub(super) fn bind_rows(
 ) -> Result<Box<dyn Phase>, PrepareError> {
     let kernel = binder.gpu.kernel(&spec())?;
     let buffers = binder.gpu.bind(&kernel, &[values, blocks]);
-    let params = params(&[width as u32, stride(width) as u32, factor as u32]);
-    Ok(Box::new(EncodePhase { kernel, buffers, rows, factor: factor as u32, width: width as u32, params }))
+    let n_groups = width.div_ceil(COLUMNS);
+    let params = params(&[0, width as u32, stride(width) as u32, n_groups as u32, factor as u32]);
+    let width = (n_groups * factor) as u32;
+    Ok(Box::new(RowPhase { kernel, buffers, rows, width, params }))
 }
 
 /// Bytes of the blocks of a row.

@@ -1,8 +1,7 @@
 // Where a product stores its sums.
 
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
-@group(0) @binding(5) var<storage, read> factor: array<f32>;
-@group(0) @binding(6) var<storage, read_write> out: array<f32>;
+@group(0) @binding(5) var<storage, read_write> out: array<f32>;
 
 struct Params {
     n_rows: u32,
@@ -30,6 +29,5 @@ fn store_at(row: u32, column: u32, sum: f32) {
     if (HAS_BIAS) { v += bias[column]; }
     v = epilogue(v);
     if (STORE == ADD) { v += out[at]; }
-    if (STORE == MULTIPLY) { v *= factor[at]; }
     out[at] = v;
 }

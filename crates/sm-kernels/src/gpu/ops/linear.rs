@@ -19,15 +19,8 @@ use crate::gpu::step::Extents;
 use crate::gpu::weights::{DeviceMatrix, MatrixPiece};
 use crate::plan::{Activation, BufferId, Epilogue, Linear, MatrixId, PrepareError, Rows, VectorId, Xielu};
 
-const BINDINGS: [Binding; 7] = [
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::ReadWrite,
-];
+const BINDINGS: [Binding; 6] =
+    [Binding::Read, Binding::Read, Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite];
 
 /// Strips that the columns are dealt to.
 const STRIPS: usize = 8;
@@ -47,32 +40,18 @@ pub(super) struct Product<'a> {
     pub(super) out_width: usize,
 }
 
-/// The text of a kernel for some numbers of rows.
-struct Text {
+/// A kernel for some numbers of rows.
+struct Variety {
     name: &'static str,
     /// Rows that a lane has.
     n_rows: usize,
-    /// Whether an output is the sum of several lanes.
-    exchanges: bool,
-    float: &'static str,
-    int8: &'static str,
+    /// Whether a workgroup shares a tile, and not a lane its sums.
+    is_tile: bool,
 }
 
-const ONE_ROW: Text = Text {
-    name: "linear of one row",
-    n_rows: 1,
-    exchanges: true,
-    float: include_str!("linear_vector.wgsl"),
-    int8: include_str!("linear_vector.wgsl"),
-};
-const FEW_ROWS: Text = Text { name: "linear of few rows", n_rows: 4, ..ONE_ROW };
-const MANY_ROWS: Text = Text {
-    name: "linear of many rows",
-    n_rows: 4,
-    exchanges: false,
-    float: include_str!("linear_tile.wgsl"),
-    int8: include_str!("linear_tile_int8.wgsl"),
-};
+const ONE_ROW: Variety = Variety { name: "linear of one row", n_rows: 1, is_tile: false };
+const FEW_ROWS: Variety = Variety { name: "linear of few rows", n_rows: 4, is_tile: false };
+const MANY_ROWS: Variety = Variety { name: "linear of many rows", n_rows: 4, is_tile: true };
 
 /// What a kernel does with a sum.
 #[derive(Clone, Copy)]
@@ -103,14 +82,18 @@ pub(super) fn constants(form: Form, arithmetic: Arithmetic, end: End, n_rows: us
         .text(rows)
 }
 
-fn spec(form: Form, arithmetic: Arithmetic, end: End, text: &Text) -> KernelSpec {
-    let source = constants(form, arithmetic, end, text.n_rows);
-    let source = if text.exchanges { source.exchanging() } else { source };
-    let source = source.text(match arithmetic {
-        Arithmetic::Float => text.float,
-        Arithmetic::Int8 => text.int8,
-    });
-    KernelSpec { name: text.name, source, bindings: &BINDINGS }
+fn spec(form: Form, arithmetic: Arithmetic, end: End, variety: &Variety) -> KernelSpec {
+    let source = constants(form, arithmetic, end, variety.n_rows);
+    let source = if variety.is_tile {
+        let tile = match arithmetic {
+            Arithmetic::Float => include_str!("tile_float.wgsl"),
+            Arithmetic::Int8 => include_str!("tile_int8.wgsl"),
+        };
+        source.text(tile).text(include_str!("linear_tile.wgsl"))
+    } else {
+        source.exchanging().text(include_str!("linear_vector.wgsl"))
+    };
+    KernelSpec { name: variety.name, source, bindings: &BINDINGS }
 }
 
 /// The kernels for a form, with each epilogue and each way to store.
@@ -118,12 +101,13 @@ fn spec(form: Form, arithmetic: Arithmetic, end: End, text: &Text) -> KernelSpec
 pub(super) fn samples(form: Form) -> Vec<KernelSpec> {
     let ends = (0..EPILOGUES.len()).map(|epilogue| End {
         epilogue,
-        store: epilogue % 3,
+        store: epilogue % 2,
         has_bias: epilogue % 2 == 0,
     });
     let in_all = |end| {
-        super::tests::arithmetics(form)
-            .flat_map(move |used| [ONE_ROW, FEW_ROWS, MANY_ROWS].map(|text| spec(form, used, end, &text)))
+        super::tests::arithmetics(form).flat_map(move |used| {
+            [ONE_ROW, FEW_ROWS, MANY_ROWS].map(|variety| spec(form, used, end, &variety))
+        })
     };
     ends.flat_map(in_all).collect()
 }
@@ -189,8 +173,8 @@ impl Product<'_> {
         let end = End { epilogue, store: self.store, has_bias: self.bias.is_some() };
         let phase = |piece: &MatrixPiece| {
             let arithmetic = Arithmetic::of(binder.gpu, piece.form);
-            let variant = |text: &Text| {
-                self.variant(binder, piece, arithmetic, &spec(piece.form, arithmetic, end, text))
+            let variant = |variety: &Variety| {
+                self.variant(binder, piece, arithmetic, &spec(piece.form, arithmetic, end, variety))
             };
             let mut params = params(&[
                 0,
@@ -224,7 +208,7 @@ impl Product<'_> {
         let [low, high, scales] = &piece.planes;
         let bias = self.bias.map_or(binder.nothing, |bias| binder.weights.vector(bias));
         let x = binder.rows_for(self.x, arithmetic);
-        let buffers = binder.gpu.bind(&kernel, &[low, high, scales, x, bias, binder.nothing, self.out]);
+        let buffers = binder.gpu.bind(&kernel, &[low, high, scales, x, bias, self.out]);
         Ok(Variant { kernel, buffers })
     }
 }

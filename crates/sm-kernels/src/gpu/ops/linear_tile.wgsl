@@ -2,29 +2,8 @@
 //
 // Walks strip by strip, with one running sum and one total, so that an output has the sum that linear_vector.wgsl gives it.
 
-// [column][output] and [column][row]
-var<workgroup> weights: array<f32, 1024>;
-var<workgroup> rows: array<f32, 1024>;
-
-fn load(first_output: u32, first_row: u32, segment: u32, lane: u32) {
-    for (var i = lane; i < 256u; i += 64u) {
-        let line = i / 8u;
-        let q = i % 8u;
-        let at = q * 128u + line;
-        let output = min(first_output + line, p.n_outputs - 1u);
-        let w = quad(output, segment, q, scales_of(output, segment));
-        weights[at] = w.x;
-        weights[at + 32u] = w.y;
-        weights[at + 64u] = w.z;
-        weights[at + 96u] = w.w;
-        let row = min(first_row + line, p.n_rows - 1u);
-        let v = x[row * p.x_stride + segment * 8u + q];
-        rows[at] = v.x;
-        rows[at + 32u] = v.y;
-        rows[at + 64u] = v.z;
-        rows[at + 96u] = v.w;
-    }
-}
+// Four rows of four outputs.
+struct Sums { a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32> }
 
 fn store_row(row: u32, output: u32, total: vec4<f32>) {
     if (row < p.n_rows) {
@@ -41,36 +20,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first_row = group.y * 32u;
     let output = (lane % 8u) * 4u;
     let row = (lane / 8u) * 4u;
-    var total0 = vec4<f32>(0.0);
-    var total1 = vec4<f32>(0.0);
-    var total2 = vec4<f32>(0.0);
-    var total3 = vec4<f32>(0.0);
+    var total = Sums();
     for (var strip = 0u; strip < STRIPS; strip++) {
-        var sum0 = vec4<f32>(0.0);
-        var sum1 = vec4<f32>(0.0);
-        var sum2 = vec4<f32>(0.0);
-        var sum3 = vec4<f32>(0.0);
+        var sum = Sums();
         for (var segment = strip; segment < p.segments; segment += STRIPS) {
             load(first_output, first_row, segment, lane);
             workgroupBarrier();
-            for (var k = 0u; k < 32u; k++) {
-                let wk = k * 32u + output;
-                let xk = k * 32u + row;
-                let w = vec4<f32>(weights[wk], weights[wk + 1u], weights[wk + 2u], weights[wk + 3u]);
-                sum0 = fma(w, vec4<f32>(rows[xk]), sum0);
-                sum1 = fma(w, vec4<f32>(rows[xk + 1u]), sum1);
-                sum2 = fma(w, vec4<f32>(rows[xk + 2u]), sum2);
-                sum3 = fma(w, vec4<f32>(rows[xk + 3u]), sum3);
-            }
+            sum = add_loaded(sum, row, output);
             workgroupBarrier();
         }
-        total0 += sum0;
-        total1 += sum1;
-        total2 += sum2;
-        total3 += sum3;
+        total = Sums(total.a + sum.a, total.b + sum.b, total.c + sum.c, total.d + sum.d);
     }
-    store_row(first_row + row, first_output + output, total0);
-    store_row(first_row + row + 1u, first_output + output, total1);
-    store_row(first_row + row + 2u, first_output + output, total2);
-    store_row(first_row + row + 3u, first_output + output, total3);
+    store_row(first_row + row, first_output + output, total.a);
+    store_row(first_row + row + 1u, first_output + output, total.b);
+    store_row(first_row + row + 2u, first_output + output, total.c);
+    store_row(first_row + row + 3u, first_output + output, total.d);
 }

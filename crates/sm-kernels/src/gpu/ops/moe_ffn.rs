@@ -32,8 +32,8 @@ const PRODUCT_BINDINGS: [Binding; 8] = [
     Binding::Read,
     Binding::Read,
     Binding::Read,
-    Binding::Read,
     Binding::ReadWrite,
+    Binding::Read,
     Binding::Read,
 ];
 
@@ -105,14 +105,16 @@ impl Phase for ChoicePhase {
 /// A product of the experts.
 struct Product<'a> {
     weight: MatrixId,
-    end: End,
+    /// As [`linear::epilogue_constants`] gives it.
+    epilogue: usize,
     values: [f32; 4],
     /// What is multiplied, as values and as blocks.
     x: &'a wgpu::Buffer,
     x_blocks: &'a wgpu::Buffer,
     /// Whether each choice has a row of its own.
     x_by_choice: bool,
-    factor: &'a wgpu::Buffer,
+    /// What the result is multiplied by.
+    gates: Option<&'a wgpu::Buffer>,
     out: &'a wgpu::Buffer,
 }
 
@@ -129,28 +131,21 @@ pub(super) fn bind(binder: &Binder<'_>, op: &MoeFfn) -> Result<Vec<Box<dyn Phase
     let (epilogue, values) = linear::epilogue_constants(Epilogue::Activation(experts.activation));
     let gate = Product {
         weight: experts.gate,
-        end: End { epilogue, store: 0, has_bias: false },
+        epilogue,
         values,
         x: binder.buffer(op.x),
         x_blocks: binder.rows_for(op.x, Arithmetic::Int8),
         x_by_choice: false,
-        factor: binder.nothing,
+        gates: None,
         out: gates,
     };
-    let up = Product {
-        weight: experts.up,
-        end: End { epilogue: 0, store: 2, has_bias: false },
-        factor: gates,
-        out: gated,
-        ..gate
-    };
+    let up = Product { weight: experts.up, epilogue: 0, gates: Some(gates), out: gated, ..gate };
     let down = Product {
         weight: experts.down,
-        end: End { epilogue: 0, store: 0, has_bias: false },
+        epilogue: 0,
         x: gated,
         x_blocks: gated_blocks,
         x_by_choice: true,
-        factor: binder.nothing,
         out: results,
         ..gate
     };
@@ -182,14 +177,23 @@ impl Product<'_> {
         let n_outputs = decl.rows() / experts.n_experts;
         let phase = |piece: &MatrixPiece| {
             let arithmetic = Arithmetic::of(binder.gpu, piece.form);
-            let spec = product_spec(piece.form, arithmetic, self.end, experts, n_outputs, self.x_by_choice);
+            let is_gated = self.gates.is_some();
+            let spec = product_spec(
+                piece.form,
+                arithmetic,
+                self.epilogue,
+                is_gated,
+                experts,
+                n_outputs,
+                self.x_by_choice,
+            );
             let kernel = binder.gpu.kernel(&spec)?;
             let [low, high, scales] = &piece.planes;
             let chosen = &binder.scratch.experts[1];
+            let gates = self.gates.unwrap_or(binder.nothing);
             let x = if arithmetic == Arithmetic::Int8 { self.x_blocks } else { self.x };
-            let buffers = binder
-                .gpu
-                .bind(&kernel, &[low, high, scales, x, binder.nothing, self.factor, self.out, chosen]);
+            let buffers =
+                binder.gpu.bind(&kernel, &[low, high, scales, x, binder.nothing, self.out, chosen, gates]);
             let mut params = params(&[
                 0,
                 matrix.segments as u32,
@@ -233,12 +237,15 @@ fn combine_spec(experts: &Experts, store: usize) -> KernelSpec {
 fn product_spec(
     form: Form,
     arithmetic: Arithmetic,
-    end: End,
+    epilogue: usize,
+    is_gated: bool,
     experts: &Experts,
     n_outputs: usize,
     x_by_choice: bool,
 ) -> KernelSpec {
+    let end = End { epilogue, store: 0, has_bias: false };
     let source = linear::constants(form, arithmetic, end, 1)
+        .flag("IS_GATED", is_gated)
         .number("TOP_K", experts.top_k)
         .number("EXPERT_ROWS", n_outputs)
         .flag("X_BY_CHOICE", x_by_choice)
@@ -250,9 +257,8 @@ fn product_spec(
 /// The kernels for experts of a form.
 #[cfg(test)]
 pub(super) fn samples(form: Form, experts: &Experts) -> Vec<KernelSpec> {
-    let end = End { epilogue: 1, store: 2, has_bias: false };
     let products = super::tests::arithmetics(form).flat_map(|used| {
-        [false, true].map(|by_choice| product_spec(form, used, end, experts, 32, by_choice))
+        [false, true].map(|by_choice| product_spec(form, used, 1, !by_choice, experts, 32, by_choice))
     });
     products.chain([route_spec(experts), combine_spec(experts, 1)]).collect()
 }

@@ -1,7 +1,9 @@
 // Products of rows with the experts that they chose: 8 lanes an output, as in linear_vector.wgsl.
 
 // [row][choice] of (expert, bits of its weight)
-@group(0) @binding(7) var<storage, read> chosen: array<vec2<u32>>;
+@group(0) @binding(6) var<storage, read> chosen: array<vec2<u32>>;
+// As wide as the output.
+@group(0) @binding(7) var<storage, read> gates: array<f32>;
 
 fn run(group: vec3<u32>, lane: u32) {
     let strip = lane % STRIPS;
@@ -19,5 +21,9 @@ fn run(group: vec3<u32>, lane: u32) {
         }
     }
     let total = sum_of_8(sum, lane);
-    if (strip == 0u && is_here) { store_at(choice, output, total.x); }
+    if (strip == 0u && is_here) {
+        var v = total.x;
+        if (IS_GATED) { v *= gates[choice * p.out_stride + output]; }
+        store_at(choice, output, v);
+    }
 }
