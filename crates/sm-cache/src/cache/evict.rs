@@ -149,11 +149,12 @@ impl KvCache {
         self.tick();
         let used = self.sessions.get(session).used;
         let table = self.sessions.take_table(session);
-        // The session is older than every cached page, so its pages are first in line. Only its first pages may have been
-        // used by others since. Either way, a page comes before its predecessor.
+        // The session is older than every cached page, so its pages are first in line, except those that others have used
+        // since, whose successors may be cached, and the pages before them, of which others may have used duplicates. Either
+        // way, a page comes before its predecessor.
         let is_newer =
-            |page: &&PageId| self.allocator.refs(**page).pins > 0 || self.allocator.used(**page) > used;
-        let n_newer = table.pages().iter().take_while(is_newer).count();
+            |page: &PageId| self.allocator.refs(*page).pins > 0 || self.allocator.used(*page) > used;
+        let n_newer = table.pages().iter().rposition(is_newer).map_or(0, |last| last + 1);
         let (newer, older) = table.pages().split_at(n_newer);
         let n_freed = self.drop_session_refs(newer.iter().rev(), Recency::Newest)
             + self.drop_session_refs(older.iter(), Recency::Oldest);

@@ -180,9 +180,8 @@ impl Reference {
         let used = entry.used;
         let pages = std::mem::take(&mut entry.pages);
         let state = entry.state.take();
-        let is_newer =
-            |page: &&u32| self.pins(**page) > 0 || self.used.get(*page).is_some_and(|at| *at > used);
-        let newer = pages.iter().take_while(is_newer).count();
+        let is_newer = |page: &u32| self.pins(*page) > 0 || self.used.get(page).is_some_and(|at| *at > used);
+        let newer = pages.iter().rposition(is_newer).map_or(0, |last| last + 1);
         pages[..newer].iter().rev().for_each(|page| self.retire(*page, true));
         pages[newer..].iter().for_each(|page| self.retire(*page, false));
         state.into_iter().for_each(|state| self.retire_state(state, false));

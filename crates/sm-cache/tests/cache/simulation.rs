@@ -496,3 +496,42 @@ fn no_page_outlives_its_predecessor() {
     let config = KvCacheConfig::new().max_sessions(2).max_bytes_total(4 * PAGE_BYTES);
     simulate(&config, 0, &ops);
 }
+
+/// Found by the test above, once in forty thousand cases: others used the end of an idle session, but a duplicate of its
+/// beginning.
+#[test]
+fn no_page_outlives_a_predecessor_whose_duplicate_was_used() {
+    let ops = [
+        (22, 0, 0),
+        (0, 0, 0),
+        (22, 0, 0),
+        (16, 0, 0),
+        (2, 200, 15696),
+        (22, 0, 0),
+        (5, 203, 50053),
+        (2, 13, 1252),
+        (2, 0, 0),
+        (17, 32, 0),
+        (15, 2, 15),
+        (17, 112, 0),
+        (5, 29, 20843),
+        (5, 29, 12923),
+        (5, 30, 0),
+        (0, 36, 63628),
+        (13, 0, 1135),
+        (5, 123, 0),
+        (17, 199, 56),
+        (5, 55, 22801),
+        (5, 0, 0),
+        (17, 127, 0),
+        (0, 0, 27000),
+        (0, 0, 30),
+        (0, 0, 50),
+        (5, 2, 0),
+        (5, 0, 0),
+        (5, 0, 625),
+        (12, 0, 0),
+    ];
+    let config = KvCacheConfig::new().max_sessions(2).max_bytes_total(8 * PAGE_BYTES);
+    simulate(&config, 0, &ops);
+}
