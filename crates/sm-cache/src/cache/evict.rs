@@ -149,11 +149,14 @@ impl KvCache {
         self.tick();
         let used = self.sessions.get(session).used;
         let table = self.sessions.take_table(session);
-        // The session is older than every cached page, so its pages are first in line, except those that others have used
-        // since, whose successors may be cached, and the pages before them, of which others may have used duplicates. Either
-        // way, a page comes before its predecessor.
-        let is_newer =
-            |page: &PageId| self.allocator.refs(*page).pins > 0 || self.allocator.used(*page) > used;
+        // A session that is older than every cached page has its pages first in line, except those that others have used
+        // since, whose successors may be cached, and the pages before them, of which others may have used duplicates. One that
+        // is evicted for its state may be newer than a page that follows its own. Either way, a page comes before its
+        // predecessor.
+        let is_oldest = self.allocator.oldest_cached().is_none_or(|(_, page_used)| used <= page_used);
+        let is_newer = |page: &PageId| {
+            !is_oldest || self.allocator.refs(*page).pins > 0 || self.allocator.used(*page) > used
+        };
         let n_newer = table.pages().iter().rposition(is_newer).map_or(0, |last| last + 1);
         let (newer, older) = table.pages().split_at(n_newer);
         let n_freed = self.drop_session_refs(newer.iter().rev(), Recency::Newest)

@@ -180,7 +180,10 @@ impl Reference {
         let used = entry.used;
         let pages = std::mem::take(&mut entry.pages);
         let state = entry.state.take();
-        let is_newer = |page: &u32| self.pins(*page) > 0 || self.used.get(page).is_some_and(|at| *at > used);
+        let is_oldest = self.cached.first().is_none_or(|page| used <= self.used[page]);
+        let is_newer = |page: &u32| {
+            !is_oldest || self.pins(*page) > 0 || self.used.get(page).is_some_and(|at| *at > used)
+        };
         let newer = pages.iter().rposition(is_newer).map_or(0, |last| last + 1);
         pages[..newer].iter().rev().for_each(|page| self.retire(*page, true));
         pages[newer..].iter().for_each(|page| self.retire(*page, false));

@@ -535,3 +535,46 @@ fn no_page_outlives_a_predecessor_whose_duplicate_was_used() {
     let config = KvCacheConfig::new().max_sessions(2).max_bytes_total(8 * PAGE_BYTES);
     simulate(&config, 0, &ops);
 }
+
+/// Found by the test above, once in four hundred thousand cases: a session is evicted for its state, and a cached page that
+/// follows its pages is older.
+#[test]
+fn no_page_outlives_a_predecessor_that_was_evicted_for_its_state() {
+    let ops = [
+        (2, 92, 39686),
+        (17, 0, 54098),
+        (5, 0, 0),
+        (0, 0, 0),
+        (17, 0, 0),
+        (0, 8, 23101),
+        (16, 0, 0),
+        (5, 5, 0),
+        (16, 0, 0),
+        (22, 0, 0),
+        (17, 0, 0),
+        (22, 0, 0),
+        (0, 0, 0),
+        (17, 43, 0),
+        (2, 84, 162),
+        (17, 43, 0),
+        (5, 188, 87),
+        (11, 0, 15),
+        (0, 0, 51036),
+        (5, 88, 7244),
+        (5, 10, 9386),
+        (2, 41, 29562),
+        (17, 11, 221),
+        (17, 223, 1230),
+        (17, 56, 0),
+        (5, 0, 0),
+        (5, 0, 17),
+        (0, 19, 1),
+        (5, 29, 9663),
+        (17, 66, 0),
+        (0, 0, 0),
+        (5, 14, 48899),
+        (22, 90, 5572),
+    ];
+    let config = KvCacheConfig::new().max_sessions(2).max_bytes_total(7 * PAGE_BYTES + 6 * STATE_BYTES);
+    simulate(&config, 6, &ops);
+}
