@@ -37,8 +37,10 @@ mod readback;
 mod results;
 mod select;
 mod self_test;
+mod sizes;
 mod speed;
 mod step;
+mod tuning;
 mod weights;
 
 pub use adapters::{Adapter, AdapterKind};

@@ -1,12 +1,14 @@
-//! What is kept of an adapter from run to run: what the driver compiled, and that the kernels passed their test. Whatever cannot be
-//! read or written is made again.
+//! What is kept of an adapter from run to run: what the driver compiled, that the kernels passed their test, and the sizes that suit
+//! it. Whatever cannot be read or written is made again.
 
 use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use siphasher::sip::SipHasher13;
+
+use super::sizes::Sizes;
 
 /// Bytes before the driver's own: a checksum, since drivers trust what they are given.
 const SUM_BYTES: usize = 8;
@@ -18,13 +20,15 @@ pub(crate) struct Kept {
     path: Option<PathBuf>,
     /// In this run.
     tested: OnceLock<usize>,
+    /// Once they are known.
+    sizes: Mutex<Option<Sizes>>,
 }
 
 impl Kept {
     /// Files in `dir`, which may not be there yet, of an adapter with this name and driver.
     pub(crate) fn new(dir: Option<&Path>, adapter: &dyn Display) -> Self {
         let name = |dir: &Path| dir.join(file_name(&format!("{adapter} {}", env!("CARGO_PKG_VERSION"))));
-        Self { path: dir.map(name), tested: OnceLock::new() }
+        Self { path: dir.map(name), ..Self::default() }
     }
 
     /// The pipelines that the driver compiled in an earlier run.
@@ -55,6 +59,21 @@ impl Kept {
         let _ = self.tested.set(n_values);
         if let Some(path) = self.file("tested") {
             write(&path, format!("{n_values}\n").as_bytes());
+        }
+    }
+
+    /// The sizes that were measured in this run or an earlier one, else those of a device that was not.
+    pub(crate) fn sizes(&self) -> Sizes {
+        let of_earlier = || Sizes::of_text(&fs::read_to_string(self.file("sizes")?).ok()?);
+        let mut sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        *sizes.get_or_insert_with(|| of_earlier().unwrap_or_default())
+    }
+
+    /// Keeps sizes that were measured.
+    pub(crate) fn keep_sizes(&self, sizes: Sizes) {
+        *self.sizes.lock().unwrap_or_else(PoisonError::into_inner) = Some(sizes);
+        if let Some(path) = self.file("sizes") {
+            write(&path, sizes.to_text().as_bytes());
         }
     }
 
@@ -105,10 +124,15 @@ mod tests {
         assert_eq!((kept.pipelines(), kept.tested()), (None, None));
         kept.keep_pipelines(b"compiled");
         kept.keep_tested(17);
+        assert_eq!(kept.sizes(), Sizes::default());
+        let sizes = Sizes { quantized: 24, other: 4 };
+        kept.keep_sizes(sizes);
+        assert_eq!(kept.sizes(), sizes);
         let again = Kept::new(Some(&dir), &adapter("1.2"));
         assert_eq!((again.pipelines(), again.tested()), (Some(b"compiled".to_vec()), Some(17)));
+        assert_eq!(again.sizes(), sizes);
         let other = Kept::new(Some(&dir), &adapter("1.3"));
-        assert_eq!((other.pipelines(), other.tested()), (None, None));
+        assert_eq!((other.pipelines(), other.tested(), other.sizes()), (None, None, Sizes::default()));
         let file = kept.file("pipelines").unwrap();
         assert!(file.file_name().unwrap().to_str().unwrap().starts_with("card-tm-7-8-discrete-vulkan-1-2-"));
         for broken in [&b""[..], b"short", b"compiled, but by someone else"] {
@@ -117,6 +141,8 @@ mod tests {
         }
         fs::write(kept.file("tested").unwrap(), "all right").unwrap();
         assert_eq!(again.tested(), None);
+        fs::write(kept.file("sizes").unwrap(), "many few").unwrap();
+        assert_eq!(Kept::new(Some(&dir), &adapter("1.2")).sizes(), Sizes::default());
         fs::remove_dir_all(&dir).unwrap();
         let nowhere = Kept::default();
         nowhere.keep_pipelines(b"compiled");

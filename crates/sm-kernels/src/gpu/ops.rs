@@ -6,7 +6,7 @@ pub(crate) mod encode;
 mod gated;
 mod gather_rows;
 mod input;
-mod linear;
+pub(crate) mod linear;
 pub(crate) mod moe_ffn;
 mod norm;
 mod rope_store;

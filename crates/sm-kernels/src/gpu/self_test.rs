@@ -2,6 +2,7 @@
 
 use super::GpuBackend;
 use super::form::SEGMENT_LEN;
+use super::tuning;
 use crate::plan::{
     Backend, ExecError, GatherRows, Input, KvDType, Limits, Linear, MatrixPart, OutputRow, PAGE_LEN, Plan,
     PlanBuilder, PrepareError, Rows, Span, StepBatch, StepOutput, Wanted, WeightSource,
@@ -44,8 +45,8 @@ pub enum SelfTestError {
 impl GpuBackend {
     /// Multiplies by every weight type in each of its kernels, against sums in double precision, computes a small decoder with
     /// each type of keys and values, against the CPU if this build has it, and selects among its logits. Returns the number of
-    /// values compared. Takes seconds, most of them for the
-    /// driver to compile the kernels.
+    /// values compared. Also measures which kernels suit the device, for models that are loaded later. Takes seconds, most of them for
+    /// the driver to compile the kernels.
     ///
     /// # Errors
     /// The first kernel that the driver refuses, or value that is wrong.
@@ -59,6 +60,7 @@ impl GpuBackend {
             n_values += self.test_decoder(kv_dtype)?;
         }
         n_values += self.test_selection()?;
+        self.gpu.kept.keep_sizes(tuning::measure(&self.gpu)?);
         self.gpu.kept.keep_tested(n_values);
         Ok(n_values)
     }
@@ -196,7 +198,7 @@ fn batch<'a>(tokens: &'a [TokenId], spans: &'a [Span], page_table: &'a [PageId])
 }
 
 /// The first output of each operation, for one sequence of `n_rows` from its beginning.
-fn trace(
+pub(super) fn trace(
     backend: &dyn Backend,
     plan: &Plan,
     source: &dyn WeightSource,

@@ -69,7 +69,10 @@ pub(crate) fn measure(gpu: &Gpu, weights: &DeviceWeights) -> Result<Speed, Prepa
 }
 
 /// How often per second the device does what `record` records once for each time that it is told.
-fn rate(gpu: &Gpu, record: impl Fn(&mut Recorder<'_>, u32)) -> Result<f64, PrepareError> {
+///
+/// # Errors
+/// If the device is lost.
+pub(crate) fn rate(gpu: &Gpu, record: impl Fn(&mut Recorder<'_>, u32)) -> Result<f64, PrepareError> {
     let run = |n_times| {
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         record(&mut Recorder::begin(&mut encoder, None), n_times);

@@ -1,7 +1,15 @@
 //! What a device does with errors.
 
+use sm_tensor::DType;
+
 use super::*;
+use crate::gpu::GpuBackend;
 use crate::gpu::kernel::{Binding, Source};
+use crate::gpu::self_test::trace;
+use crate::gpu::sizes::Sizes;
+use crate::gpu::tuning;
+use crate::plan::KvDType;
+use crate::testing::{self, RandomWeights};
 
 #[path = "../../../../sm-model/src/testing.rs"]
 #[expect(dead_code, reason = "these tests need no data")]
@@ -62,6 +70,24 @@ fn memory_beyond_the_limits_is_refused_with_the_numbers() {
     let error = gpu.read_buffer("results", 1 << 40).unwrap_err();
     assert!(matches!(error, PrepareError::OutOfMemory { needed_bytes: 1_099_511_627_776, .. }), "{error}");
     gpu.check().unwrap();
+}
+
+#[test]
+fn sizes_that_suit_a_device_change_no_result() {
+    let Some(gpu) = gpu() else { return };
+    let measured = tuning::measure(&gpu).unwrap();
+    for rows in [measured.quantized, measured.other] {
+        assert!(rows % 4 == 0 && rows <= 32, "{measured:?}");
+    }
+    let backend = GpuBackend { gpu };
+    let plan = testing::mixed_decoder(DType::Q4_0);
+    let source = RandomWeights::new(&plan);
+    let results =
+        [measured, Sizes { quantized: 0, other: 32 }, Sizes { quantized: 32, other: 0 }].map(|sizes| {
+            backend.gpu.kept.keep_sizes(sizes);
+            trace(&backend, &plan, &source, KvDType::F16, 9, None).unwrap()
+        });
+    assert!(results.iter().all(|other| *other == results[0]));
 }
 
 #[test]

@@ -1,19 +1,20 @@
 //! Matrix products.
 //!
 //! ```text
-//! rows     kernel
-//! 1        linear_vector, 1 row: 8 lanes an output
-//! 2 to 8   linear_vector, 4 rows: weights are read once for 4 rows
-//! more     linear_tile: 32 rows by 32 outputs a workgroup
+//! rows   kernel
+//! 1      linear_vector, 1 row: 8 lanes an output
+//! few    linear_vector, 4 rows: weights are read once for 4 rows
+//! many   linear_tile: 32 rows by 32 outputs a workgroup
 //! ```
 //!
-//! All give a row the same bits: `gpu.rs` has the order of the sums. With quantized weights they multiply in int8 where the device
+//! `tuning.rs` measures how many are few. All give a row the same bits: `gpu.rs` has the order of the sums. With quantized weights they multiply in int8 where the device
 //! has a product of four bytes, and else in single precision, as with all others.
 
 use std::sync::Arc;
 
 use crate::gpu::binder::{Arithmetic, Binder, Params, Phase, Recorder, params, stride};
-use crate::gpu::form::Form;
+use crate::gpu::device::Gpu;
+use crate::gpu::form::{Form, SEGMENT_LEN};
 use crate::gpu::kernel::{Binding, Kernel, KernelSpec, Source};
 use crate::gpu::step::Extents;
 use crate::gpu::weights::{DeviceMatrix, MatrixPiece};
@@ -24,9 +25,6 @@ const BINDINGS: [Binding; 6] =
 
 /// Strips that the columns are dealt to.
 const STRIPS: usize = 8;
-/// Rows up to which the kernel for few rows is used.
-const MAX_VECTOR_ROWS: u32 = 8;
-
 /// A product with all that belongs to it.
 pub(super) struct Product<'a> {
     pub(super) x: BufferId,
@@ -119,6 +117,8 @@ struct LinearPhase {
     few_rows: Variant,
     many_rows: Variant,
     rows: Rows,
+    /// Rows up to which they are few.
+    few: u32,
     n_outputs: u32,
     params: Params,
 }
@@ -133,15 +133,83 @@ struct Variant {
 impl Phase for LinearPhase {
     fn record(&self, recorder: &mut Recorder<'_>, extents: &Extents) {
         let n_rows = extents.of(self.rows);
-        let mut params = self.params;
-        params[0] = n_rows;
         let n_outputs = self.n_outputs;
         let (variant, grid) = match n_rows {
             0 | 1 => (&self.one_row, [n_outputs.div_ceil(8), n_rows, 1]),
-            2..=MAX_VECTOR_ROWS => (&self.few_rows, [n_outputs.div_ceil(8), n_rows.div_ceil(4), 1]),
-            _ => (&self.many_rows, [n_outputs.div_ceil(32), n_rows.div_ceil(32), 1]),
+            _ if n_rows <= self.few => (&self.few_rows, few_grid(n_outputs, n_rows)),
+            _ => (&self.many_rows, many_grid(n_outputs, n_rows)),
         };
-        recorder.dispatch(&variant.kernel, &variant.buffers, &params, grid);
+        variant.dispatch(recorder, self.params, n_rows, grid);
+    }
+}
+
+impl Variant {
+    fn dispatch(&self, recorder: &mut Recorder<'_>, mut params: Params, n_rows: u32, grid: [u32; 3]) {
+        params[0] = n_rows;
+        recorder.dispatch(&self.kernel, &self.buffers, &params, grid);
+    }
+}
+
+fn few_grid(n_outputs: u32, n_rows: u32) -> [u32; 3] {
+    [n_outputs.div_ceil(8), n_rows.div_ceil(4), 1]
+}
+
+fn many_grid(n_outputs: u32, n_rows: u32) -> [u32; 3] {
+    [n_outputs.div_ceil(32), n_rows.div_ceil(32), 1]
+}
+
+/// A square product of zeros, by which the kernels for few and for many rows are compared.
+#[derive(Debug)]
+pub(crate) struct Contest {
+    few_rows: Variant,
+    many_rows: Variant,
+    side: u32,
+    params: Params,
+}
+
+impl Contest {
+    /// With weights of a form, for up to `max_rows` rows.
+    ///
+    /// # Errors
+    /// If the device refuses memory or a kernel.
+    pub(crate) fn new(gpu: &Gpu, form: Form, side: usize, max_rows: usize) -> Result<Self, PrepareError> {
+        let arithmetic = Arithmetic::of(gpu, form);
+        let words = form.row_words(side);
+        let row_vectors = arithmetic.row_vectors(side);
+        let sizes = [
+            side * words.low,
+            side * words.high,
+            side * words.scales,
+            max_rows * 4 * row_vectors as usize,
+            1,
+        ];
+        let buffer = |n_words: usize| gpu.buffer("a product to measure", 4 * n_words as u64);
+        let [low, high, scales, x, bias] = sizes.map(buffer);
+        let (low, high, scales, x, bias, out) =
+            (low?, high?, scales?, x?, bias?, buffer(max_rows * stride(side))?);
+        let end = End { epilogue: 0, store: 0, has_bias: false };
+        let variant = |variety: &Variety| {
+            let kernel = gpu.kernel(&spec(form, arithmetic, end, variety))?;
+            let buffers = gpu.bind(&kernel, &[&low, &high, &scales, &x, &bias, &out]);
+            Ok::<_, PrepareError>(Variant { kernel, buffers })
+        };
+        let (n_segments, side) = (side.div_ceil(SEGMENT_LEN) as u32, side as u32);
+        Ok(Self {
+            few_rows: variant(&FEW_ROWS)?,
+            many_rows: variant(&MANY_ROWS)?,
+            side,
+            params: params(&[0, n_segments, side, 0, row_vectors, stride(side as usize) as u32]),
+        })
+    }
+
+    /// Records the product by the kernel for few rows.
+    pub(crate) fn record_few(&self, recorder: &mut Recorder<'_>, n_rows: u32) {
+        self.few_rows.dispatch(recorder, self.params, n_rows, few_grid(self.side, n_rows));
+    }
+
+    /// Records the product by the kernel for many rows.
+    pub(crate) fn record_many(&self, recorder: &mut Recorder<'_>, n_rows: u32) {
+        self.many_rows.dispatch(recorder, self.params, n_rows, many_grid(self.side, n_rows));
     }
 }
 
@@ -171,6 +239,7 @@ impl Product<'_> {
         let x_width = binder.plan.buffer(self.x).width;
         let (epilogue, values) = epilogue_constants(self.epilogue);
         let end = End { epilogue, store: self.store, has_bias: self.bias.is_some() };
+        let sizes = binder.gpu.kept.sizes();
         let phase = |piece: &MatrixPiece| {
             let arithmetic = Arithmetic::of(binder.gpu, piece.form);
             let variant = |variety: &Variety| {
@@ -190,6 +259,7 @@ impl Product<'_> {
                 few_rows: variant(&FEW_ROWS)?,
                 many_rows: variant(&MANY_ROWS)?,
                 rows: binder.rows(self.x),
+                few: if piece.form.is_quantized() { sizes.quantized } else { sizes.other },
                 n_outputs: piece.rows as u32,
                 params,
             }) as Box<dyn Phase>)
