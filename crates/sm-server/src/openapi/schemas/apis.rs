@@ -14,12 +14,18 @@ pub(super) fn add(add: &mut impl FnMut(&str, Value), token: &Value, max_dimensio
 }
 
 fn responses(add: &mut impl FnMut(&str, Value)) {
+    let kinds = ["input_text", "output_text", "text", "summary_text", "reasoning_text"];
+    let part = json!({
+        "type": "object",
+        "required": ["text"],
+        "properties": {"type": {"enum": kinds}, "text": {"type": "string"}},
+    });
     let item = json!({
         "type": "object",
         "required": ["role"],
         "properties": {
             "role": {"enum": ["developer", "system", "user", "assistant"]},
-            "content": {"type": ["string", "null"]},
+            "content": {"anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": part}]},
         },
     });
     add("Item", item);
@@ -40,15 +46,21 @@ fn responses(add: &mut impl FnMut(&str, Value)) {
 }
 
 fn anthropic(add: &mut impl FnMut(&str, Value)) {
+    let block = json!({
+        "type": "object",
+        "required": ["type", "text"],
+        "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+    });
+    let text = json!({"anyOf": [{"type": "string"}, {"type": "array", "items": block}]});
     let message = json!({
         "type": "object",
         "required": ["role", "content"],
-        "properties": {"role": {"enum": ["user", "assistant"]}, "content": {"type": "string"}},
+        "properties": {"role": {"enum": ["user", "assistant"]}, "content": text},
     });
     add("AnthropicMessage", message);
     let messages = json!({
         "messages": {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/AnthropicMessage"}},
-        "system": {"type": "string"},
+        "system": text,
     });
     let fields = json!({
         "max_tokens": count(1, u64::MAX),

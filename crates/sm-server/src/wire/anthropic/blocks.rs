@@ -91,6 +91,9 @@ impl Conversation {
     }
 
     fn user(&mut self, blocks: &[Value]) -> Result<(), String> {
+        if blocks.is_empty() {
+            self.text("user", "");
+        }
         for block in blocks {
             match block["type"].as_str() {
                 Some("tool_result") => self.result(block)?,
@@ -198,6 +201,19 @@ mod tests {
             {"role": "assistant", "content": "Rain"},
         ]);
         assert_eq!(Value::from(conversation.messages), expected);
+    }
+
+    #[test]
+    fn a_list_of_no_blocks_is_an_empty_text() {
+        for role in ["user", "assistant"] {
+            let [of_list, of_text] = [json!([]), json!("")].map(|content| {
+                let mut conversation = Conversation::default();
+                conversation.read(&json!([{"role": role, "content": content}])).unwrap();
+                conversation.messages
+            });
+            assert_eq!(of_list, [json!({"role": role, "content": ""})]);
+            assert_eq!(of_list, of_text);
+        }
     }
 
     #[test]

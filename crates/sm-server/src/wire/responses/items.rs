@@ -163,13 +163,18 @@ fn text_of(content: &Value) -> Result<String, String> {
 }
 
 fn part_text(part: &Value) -> Result<&str, String> {
-    let kind = part["type"].as_str().unwrap_or("text");
-    let text = match kind {
-        "input_text" | "output_text" | "text" | "summary_text" | "reasoning_text" => part["text"].as_str(),
-        "refusal" => part["refusal"].as_str(),
-        _ => None,
+    let kind = part.get("type");
+    let text = match kind.map(Value::as_str) {
+        None | Some(Some("input_text" | "output_text" | "text" | "summary_text" | "reasoning_text")) => {
+            part["text"].as_str()
+        }
+        Some(Some("refusal")) => part["refusal"].as_str(),
+        Some(_) => None,
     };
-    text.ok_or_else(|| format!("parts of the type {kind:?} cannot be read; send text only"))
+    text.ok_or_else(|| {
+        let kind = kind.map_or_else(|| "\"text\"".to_owned(), Value::to_string);
+        format!("parts of the type {kind} cannot be read; send text only")
+    })
 }
 
 #[cfg(test)]
@@ -208,6 +213,9 @@ mod tests {
                 json!({"role": "user", "content": [{"type": "input_image"}]}),
                 "item 0: parts of the type \"input_image\"",
             ),
+            (json!({"role": "user", "content": [{"type": 5, "text": "a"}]}), "item 0: parts of the type 5"),
+            (json!({"role": "user", "content": [{"type": "text", "text": 5}]}), "parts of the type \"text\""),
+            (json!({"role": "user", "content": ["a"]}), "parts of the type \"text\""),
             (json!({"type": "web_search_call"}), "\"web_search_call\""),
             (json!({"type": "function_call_output", "output": "x"}), "call_id"),
             (json!({"content": "x"}), "role"),
