@@ -37,6 +37,8 @@ pub struct ServerConfig {
     /// The most log-probabilities of likely tokens that a request may ask for at each position. 20 by default, as in vLLM: at a long
     /// prompt, those of a whole vocabulary would take gigabytes.
     pub max_logprobs: usize,
+    /// Tokens of a stream that are sent at a time, but for the first one. One by default.
+    pub stream_interval: usize,
     /// Prompts that are rendered and tokenized at a time. By default one per processor.
     pub max_preparing: usize,
     /// The form in which models call tools; by default that of their chat templates.
@@ -162,6 +164,7 @@ impl ServerConfig {
             default_model: default_model.into(),
             max_body_bytes: 16 << 20,
             max_logprobs: 20,
+            stream_interval: 1,
             max_preparing: std::thread::available_parallelism().map_or(1, usize::from),
             tool_form: None,
             reasoning_format: None,
@@ -206,6 +209,7 @@ impl ServerConfig {
     setters! {
         max_body_bytes: usize,
         max_logprobs: usize,
+        stream_interval: usize,
         grace: Duration,
         max_connections: usize,
         header_timeout: Duration,

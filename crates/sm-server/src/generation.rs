@@ -79,6 +79,7 @@ impl Generation {
     ) -> Result<(Self, T), ApiError> {
         let engine = Engine::clone(&model);
         let limits = RequestLimits::of(app);
+        let stream_interval = app.config().stream_interval;
         let starting = blocking(app, move || {
             let (mut request, prepared) = prepare(&model)?;
             meter.apply(&mut request);
@@ -86,6 +87,7 @@ impl Generation {
             let limit_ms = request.options.limits.max_time_ms;
             let start = answer_start(&model, &request.prompt);
             let events = model.stream(request)?;
+            events.wake_every(stream_interval);
             Ok((Self { model, start, events, meter, queue_deadline: None, limit_ms }, prepared))
         });
         let (mut started, prepared) = starting.await.map_err(|error| match error.is_overload() {

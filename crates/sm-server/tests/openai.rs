@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use running::{Running, with};
 use serde_json::{Value, json};
+use sm_runtime::ModelRef;
 
 fn question(n_tokens: usize) -> Value {
     json!({
@@ -230,6 +231,20 @@ async fn an_echo_with_scores_has_one_more_than_the_prompt_even_if_the_answer_end
         assert!(scores[0].is_null() && scores[1..].iter().all(Value::is_f64), "{answer}");
     }
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_has_the_same_chunks_however_many_are_sent_at_a_time() {
+    let mut texts = Vec::new();
+    for interval in [1, 7, 1000] {
+        let server = Running::of(ModelRef::Demo, |config| config.stream_interval(interval)).await;
+        let chunks =
+            server.chunks("/v1/chat/completions", &with(question(60), json!({"stream": true}))).await;
+        texts.push(chunks.into_iter().map(|chunk| chunk["choices"].clone()).collect::<Vec<_>>());
+        server.stop().await;
+    }
+    assert!(texts[0].len() > 20, "{texts:?}");
+    assert!(texts.iter().all(|other| *other == texts[0]), "{texts:?}");
 }
 
 #[tokio::test]

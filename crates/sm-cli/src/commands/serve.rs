@@ -181,6 +181,7 @@ fn config(args: &Args, name: String) -> Result<ServerConfig, Failure> {
         .max_body_bytes(usize::try_from(args.max_body.0).unwrap_or(usize::MAX))
         .max_connections(args.max_connections)
         .max_logprobs(args.max_logprobs)
+        .stream_interval(args.stream_interval.get())
         .header_timeout(seconds(args.header_timeout.max(1)))
         .body_timeout(seconds(args.body_timeout.max(1)))
         .write_timeout(seconds(args.write_timeout.max(1)))

@@ -56,6 +56,10 @@ struct State {
     is_over: bool,
     error: Option<Error>,
     waker: Option<Waker>,
+    /// Events that a reader has taken.
+    n_read: usize,
+    /// Events for which a waiting reader is woken.
+    wake_interval: usize,
     callback: Option<Callback>,
 }
 
@@ -101,6 +105,8 @@ impl Ticket {
             is_over: false,
             error: None,
             waker: None,
+            n_read: 0,
+            wake_interval: 1,
             callback: None,
         };
         let status = Arc::new(StatusCell::queued());
@@ -129,7 +135,12 @@ impl Ticket {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends an event and wakes readers.
+    /// Wakes readers once `n_events` events wait for them.
+    pub(crate) fn wake_every(&self, n_events: usize) {
+        self.lock().wake_interval = n_events;
+    }
+
+    /// Appends an event and wakes readers if it is due.
     pub(crate) fn push(&self, event: &TokenEvent) {
         let mut state = self.lock();
         self.status.set(RequestStatus::Running);
@@ -148,7 +159,10 @@ impl Ticket {
             prefill: event.prefill,
         };
         state.events.push(record);
-        self.notify(state);
+        let is_due = state.events.len() - state.n_read >= state.wake_interval;
+        if is_due || event.index == 0 || event.finish_reason.is_some() {
+            self.notify(state);
+        }
     }
 
     /// Marks the request as running.
@@ -269,6 +283,7 @@ impl State {
             return self.is_over.then(|| self.error.take().map(Err));
         };
         cursor.n_events += 1;
+        self.n_read = cursor.n_events;
         cursor.text_ends.resize(self.texts.len(), 0);
         let text_start = std::mem::replace(&mut cursor.text_ends[record.choice], record.text_end);
         let top_start = std::mem::replace(&mut cursor.top_end, record.top_end);
