@@ -65,9 +65,13 @@ pub(crate) trait Isa: Copy + Send + Sync + Debug + 'static {
     type I32: Copy + Debug;
     /// 64 bytes: four for each lane.
     type Bytes: Copy + Debug;
+    /// The set for kernels without dots, which are compiled once for sets that differ in those alone.
+    type WithoutDots: Isa;
 
     /// The proof value, if the processor has every instruction used here.
     fn detect() -> Option<Self>;
+    /// The proof value for kernels without dots.
+    fn without_dots(self) -> Self::WithoutDots;
     /// Runs `f`, compiled for this instruction set.
     fn enter<R>(self, f: impl FnOnce() -> R) -> R;
     /// Prefetches the cache line at `address`, which need not be valid, into L2. L1 has too few miss buffers to cover

@@ -68,12 +68,16 @@ impl Isa for Avx2 {
     type F32 = F32;
     type I32 = I32;
     type Bytes = I32;
+    type WithoutDots = Self;
 
     fn detect() -> Option<Self> {
         let found = is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c");
         found.then_some(Self { _detected: () })
+    }
+    fn without_dots(self) -> Self {
+        self
     }
     #[inline(always)]
     fn enter<R>(self, f: impl FnOnce() -> R) -> R {

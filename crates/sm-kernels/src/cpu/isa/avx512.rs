@@ -25,6 +25,8 @@ use super::{Bf16Visitor, FmaBf16, Isa, LANES};
 pub(super) trait Int8Dot: Copy + Send + Sync + Debug + 'static {
     /// The proof value, if the processor has AVX-512 F, BW, DQ and VL, AVX2, FMA, F16C, and what the dots need.
     fn detect() -> Option<Self>;
+    /// The proof value without what the dots need.
+    fn base(self) -> MaddInt8;
     /// As [`Isa::enter`].
     fn enter<R>(self, f: impl FnOnce() -> R) -> R;
     /// As [`Isa::dot`].
@@ -78,6 +80,10 @@ impl Int8Dot for MaddInt8 {
         found.then_some(Self { _detected: () })
     }
 
+    fn base(self) -> MaddInt8 {
+        self
+    }
+
     #[inline(always)]
     fn enter<R>(self, f: impl FnOnce() -> R) -> R {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
@@ -114,9 +120,13 @@ impl<P: Int8Dot> Isa for Avx512With<P> {
     type F32 = __m512;
     type I32 = __m512i;
     type Bytes = __m512i;
+    type WithoutDots = Avx512;
 
     fn detect() -> Option<Self> {
         P::detect().map(|int8| Self { int8 })
+    }
+    fn without_dots(self) -> Avx512 {
+        Avx512With { int8: self.int8.base() }
     }
     #[inline(always)]
     fn enter<R>(self, f: impl FnOnce() -> R) -> R {

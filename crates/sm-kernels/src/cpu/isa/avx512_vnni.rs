@@ -22,13 +22,17 @@ pub(super) type Avx512Vnni = Avx512With<Vnni>;
 /// Dots of bytes by `vpdpbusd`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Vnni {
-    _detected: (),
+    base: MaddInt8,
 }
 
 impl Int8Dot for Vnni {
     fn detect() -> Option<Self> {
-        let found = MaddInt8::detect().is_some() && is_x86_feature_detected!("avx512vnni");
-        found.then_some(Self { _detected: () })
+        let base = MaddInt8::detect()?;
+        is_x86_feature_detected!("avx512vnni").then_some(Self { base })
+    }
+
+    fn base(self) -> MaddInt8 {
+        self.base
     }
 
     #[inline(always)]

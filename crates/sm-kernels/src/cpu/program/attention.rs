@@ -71,10 +71,11 @@ impl BoundKernel for Attend {
         access: &Access<'_>,
         _workspace: &mut ProductWorkspace,
     ) {
+        let isa = isa.without_dots();
         match self.kv_dtype {
-            KvDType::F16 => self.kernel.attend::<I, u16>(isa, step, access),
-            KvDType::F32 => self.kernel.attend::<I, f32>(isa, step, access),
-            KvDType::Q8_0 => self.kernel.attend::<I, i8>(isa, step, access),
+            KvDType::F16 => self.kernel.attend::<_, u16>(isa, step, access),
+            KvDType::F32 => self.kernel.attend::<_, f32>(isa, step, access),
+            KvDType::Q8_0 => self.kernel.attend::<_, i8>(isa, step, access),
         }
     }
 }
@@ -87,6 +88,6 @@ impl BoundKernel for MergeAttention {
         access: &Access<'_>,
         _workspace: &mut ProductWorkspace,
     ) {
-        self.0.merge(isa, step, access);
+        self.0.merge(isa.without_dots(), step, access);
     }
 }

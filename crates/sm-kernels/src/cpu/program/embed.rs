@@ -28,6 +28,6 @@ impl BoundKernel for Embed {
         access: &Access<'_>,
         _workspace: &mut ProductWorkspace,
     ) {
-        self.run(isa, step, access);
+        self.run(isa.without_dots(), step, access);
     }
 }

@@ -26,6 +26,6 @@ impl BoundKernel for Norm {
         access: &Access<'_>,
         _workspace: &mut ProductWorkspace,
     ) {
-        self.run(isa, step, access);
+        self.run(isa.without_dots(), step, access);
     }
 }

@@ -84,10 +84,11 @@ impl BoundKernel for BoundRopeStore {
         access: &Access<'_>,
         _workspace: &mut ProductWorkspace,
     ) {
+        let isa = isa.without_dots();
         match self.kv_dtype {
-            KvDType::F16 => self.kernel.run::<I, u16>(isa, step, access),
-            KvDType::F32 => self.kernel.run::<I, f32>(isa, step, access),
-            KvDType::Q8_0 => self.kernel.run::<I, i8>(isa, step, access),
+            KvDType::F16 => self.kernel.run::<_, u16>(isa, step, access),
+            KvDType::F32 => self.kernel.run::<_, f32>(isa, step, access),
+            KvDType::Q8_0 => self.kernel.run::<_, i8>(isa, step, access),
         }
     }
 }
