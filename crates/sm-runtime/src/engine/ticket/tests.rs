@@ -168,16 +168,19 @@ fn a_stream_sees_every_event_once_in_order_whoever_acts_first() {
 fn a_reader_is_woken_for_the_first_token_the_last_and_as_many_others_as_it_asks_for() {
     let (mut sides, mut cursor) = (Sides::new(), Cursor::default());
     sides.ticket.wake_every(3);
+    let mut read = |sides: &mut Sides| {
+        let n_read = cursor.n_events;
+        while sides.poll(|ticket, context| ticket.poll_event(&mut cursor, context)).is_some() {}
+        cursor.n_events - n_read
+    };
+    read(&mut sides);
     let mut arrivals = Vec::new();
     for index in 0..9 {
-        while sides.poll(|ticket, context| ticket.poll_event(&mut cursor, context)).is_some() {}
-        let n_read = cursor.n_events;
         let finish_reason = (index == 8).then_some(FinishReason::Length);
         let event = TokenEvent { index, finish_reason, ..event(0) };
         sides.answer.as_ref().unwrap().ticket().push(&event);
         if sides.wakes.0.load(Ordering::SeqCst) > arrivals.len() {
-            while sides.poll(|ticket, context| ticket.poll_event(&mut cursor, context)).is_some() {}
-            arrivals.push(cursor.n_events - n_read);
+            arrivals.push(read(&mut sides));
         }
     }
     assert_eq!(arrivals, [1, 3, 3, 2]);
