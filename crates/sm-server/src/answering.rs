@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::chat::{Answer, AnswerFormat, Piece, Splitter, ToolForm};
 use crate::error::ApiError;
 use crate::generation::{Chunks, Generation};
+use crate::interval::Interval;
 use crate::openai::create::id;
 use crate::wire::openai::{Call, ChatReading};
 
@@ -34,12 +35,23 @@ pub(crate) trait PartWriter: Unpin + Send {
 pub(crate) struct Parts<W> {
     /// `None` for text that no template asked for: all of it is content.
     splitter: Option<Splitter>,
+    interval: Interval,
     writer: W,
 }
 
 impl<W: PartWriter> Parts<W> {
-    pub(crate) fn new(splitter: Option<Splitter>, writer: W) -> Self {
-        Self { splitter, writer }
+    /// The parts of a generation, whose text is sent at its interval.
+    pub(crate) fn new(generation: &Generation, splitter: Option<Splitter>, writer: W) -> Self {
+        Self { splitter, interval: Interval::new(generation.stream_interval), writer }
+    }
+
+    fn push(&mut self, text: String, items: &mut Vec<W::Item>) {
+        let parts = match &mut self.splitter {
+            Some(splitter) => splitter.push(&text),
+            None if text.is_empty() => Vec::new(),
+            None => vec![Piece::Content(text)],
+        };
+        self.write(parts, items);
     }
 
     fn write(&mut self, parts: Vec<Piece>, items: &mut Vec<W::Item>) {
@@ -56,12 +68,8 @@ impl<W: PartWriter> Chunks for Parts<W> {
 
     fn event(&mut self, event: TokenEvent, items: &mut Vec<W::Item>) {
         self.writer.note(&event, items);
-        let parts = match &mut self.splitter {
-            Some(splitter) => splitter.push(&event.text),
-            None if event.text.is_empty() => Vec::new(),
-            None => vec![Piece::Content(event.text)],
-        };
-        self.write(parts, items);
+        let text = self.interval.text(&event);
+        self.push(text, items);
         if event.finish_reason.is_some() {
             let rest = self.splitter.as_mut().map(Splitter::finish).unwrap_or_default();
             self.write(rest, items);
@@ -69,6 +77,8 @@ impl<W: PartWriter> Chunks for Parts<W> {
     }
 
     fn end(&mut self, outcome: Result<Vec<Completion>, ApiError>, items: &mut Vec<W::Item>) {
+        let rest = self.interval.rest();
+        self.push(rest, items);
         let outcome = outcome.and_then(only);
         self.writer.end(outcome, items);
     }

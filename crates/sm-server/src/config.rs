@@ -37,7 +37,7 @@ pub struct ServerConfig {
     /// The most log-probabilities of likely tokens that a request may ask for at each position. 20 by default, as in vLLM: at a long
     /// prompt, those of a whole vocabulary would take gigabytes.
     pub max_logprobs: usize,
-    /// Tokens of a stream that are sent at a time, but for the first one. One by default.
+    /// Tokens whose text a stream sends at a time, but for the first one. One by default.
     pub stream_interval: usize,
     /// Prompts that are rendered and tokenized at a time. By default one per processor.
     pub max_preparing: usize,

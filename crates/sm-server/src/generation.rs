@@ -48,6 +48,8 @@ pub(crate) struct Generation {
     queue_deadline: Option<Pin<Box<Sleep>>>,
     /// How long it may take.
     limit_ms: Option<u64>,
+    /// Tokens that a stream of it sends at a time.
+    pub(crate) stream_interval: usize,
 }
 
 impl Generation {
@@ -88,7 +90,8 @@ impl Generation {
             let start = answer_start(&model, &request.prompt);
             let events = model.stream(request)?;
             events.wake_every(stream_interval);
-            Ok((Self { model, start, events, meter, queue_deadline: None, limit_ms }, prepared))
+            let queue_deadline = None;
+            Ok((Self { model, start, events, meter, queue_deadline, limit_ms, stream_interval }, prepared))
         });
         let (mut started, prepared) = starting.await.map_err(|error| match error.is_overload() {
             true => error.retry_after(app.load().retry_after(&engine.stats())),

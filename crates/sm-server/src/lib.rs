@@ -52,6 +52,7 @@ mod expiry;
 mod filter;
 mod generation;
 mod health;
+mod interval;
 mod keeper;
 mod keys;
 #[cfg(feature = "kv-events")]

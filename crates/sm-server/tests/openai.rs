@@ -234,17 +234,27 @@ async fn an_echo_with_scores_has_one_more_than_the_prompt_even_if_the_answer_end
 }
 
 #[tokio::test]
-async fn a_stream_has_the_same_chunks_however_many_are_sent_at_a_time() {
-    let mut texts = Vec::new();
-    for interval in [1, 7, 1000] {
+async fn a_stream_has_the_same_text_and_ids_in_fewer_chunks_at_intervals() {
+    let body = json!({
+        "prompt": "Once upon a time", "max_tokens": 40, "ignore_eos": true, "temperature": 0,
+        "stream": true, "logprobs": 0, "return_token_ids": true,
+    });
+    let mut answers = Vec::new();
+    for (interval, n_chunks) in [(1, 40), (7, 1 + 39 / 7 + 1), (1000, 2)] {
         let server = Running::of(ModelRef::Demo, |config| config.stream_interval(interval)).await;
-        let chunks =
-            server.chunks("/v1/chat/completions", &with(question(60), json!({"stream": true}))).await;
-        texts.push(chunks.into_iter().map(|chunk| chunk["choices"].clone()).collect::<Vec<_>>());
+        let chunks = server.chunks("/v1/completions", &body).await;
+        let choices: Vec<&Value> = chunks.iter().map(|chunk| &chunk["choices"][0]).collect();
+        let texts: Vec<_> = choices.iter().filter_map(|choice| choice["text"].as_str()).collect();
+        assert_eq!(texts.iter().filter(|text| !text.is_empty()).count(), n_chunks, "{texts:?}");
+        let lists = |list: fn(&Value) -> &Value| -> Vec<Value> {
+            choices.iter().filter_map(|choice| list(choice).as_array()).flatten().cloned().collect()
+        };
+        let ids = lists(|choice| &choice["token_ids"]);
+        assert_eq!(ids.len(), 40);
+        answers.push((texts.concat(), ids, lists(|choice| &choice["logprobs"]["token_logprobs"])));
         server.stop().await;
     }
-    assert!(texts[0].len() > 20, "{texts:?}");
-    assert!(texts.iter().all(|other| *other == texts[0]), "{texts:?}");
+    assert!(answers.iter().all(|other| *other == answers[0]), "{answers:?}");
 }
 
 #[tokio::test]

@@ -32,7 +32,8 @@ pub(crate) async fn create(State(app): State<App>, body: Bytes) -> Result<Respon
         let n_prompt = answering.generation.n_prompt_tokens().unwrap_or(0);
         let writer = MessageWriter(StreamWriter::new(head, n_prompt));
         let splitter = answering.splitter();
-        let events = ChunkStream::new(answering.generation, Parts::new(Some(splitter), writer));
+        let parts = Parts::new(&answering.generation, Some(splitter), writer);
+        let events = ChunkStream::new(answering.generation, parts);
         let ping = StreamEvent::ping();
         let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).event(event(&ping));
         Sse::new(events).keep_alive(keep_alive).into_response()

@@ -23,7 +23,8 @@ pub(super) fn stream(
     after_use: AfterUse,
 ) -> Response {
     let writer = LineWriter { answer, _after_use: after_use };
-    let lines = ChunkStream::new(generation, Parts::new(splitter, writer));
+    let parts = Parts::new(&generation, splitter, writer);
+    let lines = ChunkStream::new(generation, parts);
     response(Body::from_stream(lines))
 }
 

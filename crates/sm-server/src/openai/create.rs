@@ -29,7 +29,7 @@ pub(super) async fn create(endpoint: Endpoint, app: &App, body: &[u8]) -> Result
         Started::start_call(endpoint, app, model, call).await?;
     let mut response = if is_stream {
         let n_prompt_tokens = generation.n_prompt_tokens();
-        stream(generation, ChunkWriter::new(shape, 1, n_prompt_tokens))
+        stream(app, generation, ChunkWriter::new(shape, 1, n_prompt_tokens))
     } else {
         Json(completion(&shape, &generation.finish().await?)).into_response()
     };
@@ -53,13 +53,14 @@ async fn complete_series(app: &App, model: ModelHandle, call: &Call) -> Result<R
         let n_prompts = requests.len();
         // Before room is made for as many choices as the body asks for.
         let series = Series::start(app, model, requests).await?;
-        stream(series, ChunkWriter::new(shape, n_prompts, None))
+        stream(app, series, ChunkWriter::new(shape, n_prompts, None))
     } else {
         Json(completion(&shape, &complete_all(app, &model, requests).await?)).into_response()
     })
 }
 
-fn stream(events: impl Events + 'static, writer: ChunkWriter) -> Response {
+fn stream(app: &App, events: impl Events + 'static, writer: ChunkWriter) -> Response {
+    let writer = writer.at_intervals(app.config().stream_interval);
     let chunks = ChunkStream::new(events, EventWriter(writer));
     Sse::new(chunks).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
 }
@@ -241,6 +242,7 @@ impl Chunks for EventWriter {
     }
 
     fn end(&mut self, outcome: Result<Vec<Completion>, ApiError>, pieces: &mut Vec<Self::Item>) {
+        pieces.extend(self.0.rest().iter().map(event));
         match outcome {
             Ok(completions) => pieces.extend(self.0.end(&completions).iter().map(event)),
             Err(error) => pieces.push(event(&Envelope::OpenAi.body(&error))),

@@ -51,7 +51,8 @@ pub(crate) async fn create(State(app): State<App>, body: Bytes) -> Result<Respon
     let tokenizer = answering.generation.model.tokenizer().cloned();
     let writer = ResponseWriter { items: ItemWriter::new(head, tokenizer, telemetry), keeper };
     let splitter = answering.splitter();
-    let events = ChunkStream::new(answering.generation, Parts::new(Some(splitter), writer));
+    let parts = Parts::new(&answering.generation, Some(splitter), writer);
+    let events = ChunkStream::new(answering.generation, parts);
     let mut response = if asked.is_stream {
         Sse::new(Sent(events)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
     } else {

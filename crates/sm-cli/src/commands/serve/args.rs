@@ -115,7 +115,7 @@ pub(crate) struct Args {
     /// Rows of a step at most: prompt tokens and one per running sequence [default: the engine's]
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Limits")]
     pub(super) max_step_tokens: Option<NonZeroUsize>,
-    /// Send the tokens of a stream so many at a time, but for the first one: less work per token, less smoothly
+    /// Send the text of a stream for so many tokens at a time, but for the first one: less work per token, less smoothly
     #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one, help_heading = "Limits")]
     pub(super) stream_interval: NonZeroUsize,
     /// Connections at a time

@@ -1,12 +1,13 @@
 //! Answers as streams: a chunk for each event of a choice.
 
 use serde_json::{Value, json};
-use sm_runtime::{Completion, PrefillProgress, TokenEvent, TokenId};
+use sm_runtime::{Completion, FinishReason, PrefillProgress, TokenEvent, TokenId};
 
 use super::answer::{self, add_llamacpp, usage};
 use super::logprobs::{Scored, logprobs as scores};
 use super::{AnswerShape, Endpoint, finish_reason, finish_reason_of_calls};
 use crate::chat::{Piece, Splitter};
+use crate::interval::Interval;
 use crate::wire::llamacpp::{RunningTimings, prompt_progress};
 
 /// Writes the chunks of an answer.
@@ -27,6 +28,7 @@ struct Choice {
     ids: Vec<TokenId>,
     n_characters: usize,
     n_tokens: usize,
+    interval: Interval,
     /// Reads the answer of a chat.
     splitter: Option<Splitter>,
     hides_reasoning: bool,
@@ -40,6 +42,7 @@ impl ChunkWriter {
             ids: Vec::new(),
             n_characters: 0,
             n_tokens: 0,
+            interval: Interval::new(1),
             splitter: shape
                 .reading
                 .as_ref()
@@ -48,6 +51,12 @@ impl ChunkWriter {
         };
         let choices = (0..n_prompts * shape.n_choices).map(choice).collect();
         Self { shape, choices, n_prompt, timings: RunningTimings::default() }
+    }
+
+    /// Sends the text of so many tokens at a time.
+    pub(crate) fn at_intervals(mut self, n_tokens: usize) -> Self {
+        self.choices.iter_mut().for_each(|choice| choice.interval = Interval::new(n_tokens));
+        self
     }
 
     fn chunk(&self, choices: Value) -> Value {
@@ -97,14 +106,12 @@ impl ChunkWriter {
 
     /// The chunks of an event: of its text, if it has any, and of the end, which is a chunk of its own as many clients expect.
     pub fn event(&mut self, event: &TokenEvent) -> Vec<Value> {
-        let mut chunks = Vec::new();
         self.timings.note(event);
         if let Some(progress) = event.prefill {
-            chunks.extend(self.progress(progress));
-            return chunks;
+            return self.progress(progress).into_iter().collect();
         }
         let Some(choice) = self.choices.get_mut(event.choice) else {
-            return chunks;
+            return Vec::new();
         };
         // The token that ends an answer is no part of it.
         let token = event.token.filter(|_| event.finish_reason.is_none() || !event.text.is_empty());
@@ -119,8 +126,21 @@ impl ChunkWriter {
                 });
             }
         }
-        let pieces = choice.pieces(event);
-        let mut reason = event.finish_reason.map(finish_reason);
+        let text = choice.interval.text(event);
+        self.text_chunks(event.choice, &text, event.finish_reason)
+    }
+
+    /// The chunks of text that is held, of an answer that ends without a last token.
+    pub fn rest(&mut self) -> Vec<Value> {
+        let texts: Vec<_> = self.choices.iter_mut().map(|choice| choice.interval.rest()).collect();
+        let chunks = |(index, text): (usize, &String)| self.text_chunks(index, text, None);
+        texts.iter().enumerate().flat_map(chunks).collect()
+    }
+
+    fn text_chunks(&mut self, index: usize, text: &str, end: Option<FinishReason>) -> Vec<Value> {
+        let choice = &mut self.choices[index];
+        let pieces = choice.pieces(text, end.is_some());
+        let mut reason = end.map(finish_reason);
         if choice.splitter.as_ref().is_some_and(|splitter| splitter.n_calls() > 0) {
             reason = reason.map(finish_reason_of_calls);
         }
@@ -129,19 +149,19 @@ impl ChunkWriter {
             let pending = std::mem::take(&mut choice.pending);
             ids = std::mem::take(&mut choice.ids);
             let before = choice.n_characters;
-            choice.n_characters += event.text.chars().count();
+            choice.n_characters += text.chars().count();
             logprobs = scores(self.shape.head.endpoint, &pending, before, self.shape.tokenizer.as_deref());
         }
         let key = match self.shape.head.endpoint {
             Endpoint::ChatCompletions => "delta",
             Endpoint::Completions => "text",
         };
-        let index = event.choice;
         let mut pieces: Vec<(Value, Option<&str>)> = pieces.into_iter().map(|piece| (piece, None)).collect();
         if reason.is_some() {
             pieces.push((if key == "delta" { json!({}) } else { json!("") }, reason));
         }
         // Log-probabilities and ids go with the first piece; those of tokens without one, with the end.
+        let mut chunks = Vec::with_capacity(pieces.len());
         for (piece, reason) in pieces {
             let logprobs = std::mem::take(&mut logprobs);
             let mut choice =
@@ -168,13 +188,13 @@ impl ChunkWriter {
 }
 
 impl Choice {
-    /// The new pieces of an event: texts, or deltas of a chat's message.
-    fn pieces(&mut self, event: &TokenEvent) -> Vec<Value> {
+    /// The pieces that text adds: texts, or deltas of a chat's message.
+    fn pieces(&mut self, text: &str, is_end: bool) -> Vec<Value> {
         let Some(splitter) = &mut self.splitter else {
-            return if event.text.is_empty() { Vec::new() } else { vec![event.text.as_str().into()] };
+            return if text.is_empty() { Vec::new() } else { vec![text.into()] };
         };
-        let mut pieces = splitter.push(&event.text);
-        if event.finish_reason.is_some() {
+        let mut pieces = splitter.push(text);
+        if is_end {
             pieces.extend(splitter.finish());
         }
         let is_shown = |piece: &Piece| !(self.hides_reasoning && matches!(piece, Piece::Reasoning(_)));
