@@ -236,7 +236,7 @@ fn a_split_model_runs_by_its_name() {
 
 #[test]
 fn a_server_calls_a_model_as_the_hub_does() {
-    let setting = Setting::new("hub-serve");
+    let setting = Setting::new("hub-names");
     setting.sm(&["pull", "org/demo-GGUF"]).success();
     let variables = setting.environment();
     let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
