@@ -7,8 +7,8 @@
 //! many   linear_tile: 32 rows by 32 outputs a workgroup
 //! ```
 //!
-//! `tuning.rs` measures how many are few. All give a row the same bits: `gpu.rs` has the order of the sums. With quantized weights they multiply in int8 where the device
-//! has a product of four bytes, and else in single precision, as with all others.
+//! `tuning.rs` measures how many are few. All give a row the same bits: `gpu.rs` has the order of the sums. With quantized weights they
+//! multiply in int8 where the device has a product of four bytes, and else in single precision, as with all others.
 
 use std::sync::Arc;
 
