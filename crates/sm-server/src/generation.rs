@@ -90,8 +90,9 @@ impl Generation {
             let start = answer_start(&model, &request.prompt);
             let events = model.stream(request)?;
             events.wake_every(stream_interval);
-            let queue_deadline = None;
-            Ok((Self { model, start, events, meter, queue_deadline, limit_ms, stream_interval }, prepared))
+            let started =
+                Self { model, start, events, meter, queue_deadline: None, limit_ms, stream_interval };
+            Ok((started, prepared))
         });
         let (mut started, prepared) = starting.await.map_err(|error| match error.is_overload() {
             true => error.retry_after(app.load().retry_after(&engine.stats())),

@@ -20,8 +20,8 @@ fn lanes<T>(f: impl FnMut(usize) -> T) -> [T; LANES] {
     array::from_fn(f)
 }
 
-/// Operations that are functions on x86-64, where this is the fallback for processors of before 2013 and the reference in tests:
-/// without instructions for multiply-adds and half precision, 16 lanes in line made half of all the code of this crate.
+/// Operations that are functions on x86-64, where this is the reference in tests and the fallback for processors without AVX2. Without
+/// instructions for multiply-adds and half precision, 16 lanes inline were two fifths of this crate's code.
 macro_rules! operations {
     ($(fn $name:ident($($arguments:tt)*) $(-> $result:ty)? $body:block)*) => {
         $(

@@ -176,17 +176,13 @@ impl Contest {
         let arithmetic = Arithmetic::of(gpu, form);
         let words = form.row_words(side);
         let row_vectors = arithmetic.row_vectors(side);
-        let sizes = [
-            side * words.low,
-            side * words.high,
-            side * words.scales,
-            max_rows * 4 * row_vectors as usize,
-            1,
-        ];
         let buffer = |n_words: usize| gpu.buffer("a product to measure", 4 * n_words as u64);
-        let [low, high, scales, x, bias] = sizes.map(buffer);
-        let (low, high, scales, x, bias, out) =
-            (low?, high?, scales?, x?, bias?, buffer(max_rows * stride(side))?);
+        let low = buffer(side * words.low)?;
+        let high = buffer(side * words.high)?;
+        let scales = buffer(side * words.scales)?;
+        let x = buffer(max_rows * 4 * row_vectors as usize)?;
+        let bias = buffer(1)?;
+        let out = buffer(max_rows * stride(side))?;
         let end = End { epilogue: 0, store: 0, has_bias: false };
         let variant = |variety: &Variety| {
             let kernel = gpu.kernel(&spec(form, arithmetic, end, variety))?;
