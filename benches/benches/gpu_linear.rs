@@ -1,15 +1,15 @@
 //! Matrix products of the GPU backend on the first adapter, by weight format and rows: in single precision and in int8, on a device
-//! with what every GPU has, and in int8 with all that the adapter has.
+//! with what every GPU has, then with subgroups, and with cooperative matrices if the adapter has them.
 #![allow(clippy::print_stdout, reason = "what criterion does not print")]
 #![allow(clippy::unwrap_used, reason = "a step that fails ends the measurement")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sm_benches::random_weights::RandomWeights;
-use sm_kernels::GpuBackend;
 use sm_kernels::plan::{
     Backend, Executor, GatherRows, Input, Limits, Linear, OutputRow, PAGE_LEN, Plan, PlanBuilder, Rows, Span,
     StepBatch, StepOutput, Wanted,
 };
+use sm_kernels::{GpuBackend, Restriction};
 use sm_tensor::{DType, PageId, TokenId};
 
 const FORMATS: [DType; 5] = [DType::Q4_0, DType::Q8_0, DType::Q4K, DType::Q6K, DType::F16];
@@ -51,11 +51,14 @@ fn run(executor: &mut dyn Executor, rows: &[f32]) {
 }
 
 fn products(criterion: &mut Criterion) {
+    let int8 = Restriction { int8: true, ..Restriction::PLAIN };
     let devices = [
-        ("float", GpuBackend::open_limited(0, u64::MAX, false)),
-        ("int8", GpuBackend::open_limited(0, u64::MAX, true)),
-        ("all", GpuBackend::open_apart(0)),
-    ];
+        ("float", Restriction::PLAIN),
+        ("int8", int8),
+        ("subgroups", Restriction { subgroups: true, ..int8 }),
+        ("matrices", Restriction::NONE),
+    ]
+    .map(|(name, restriction)| (name, GpuBackend::open_apart(0, restriction)));
     for dtype in FORMATS {
         let plan = plan(dtype);
         let mut group = criterion.benchmark_group(dtype.to_string());
@@ -65,6 +68,9 @@ fn products(criterion: &mut Criterion) {
                 println!("there is no GPU");
                 return;
             };
+            if *name == "matrices" && device.matrix_side().is_none() {
+                continue;
+            }
             let limits = Limits { max_tokens: N_ROWS[2], max_outputs: 1, ..Limits::one_sequence(N_ROWS[2]) };
             let mut executor = device.prepare(&plan, &RandomWeights, limits, &|_| ()).unwrap();
             for n_rows in N_ROWS {

@@ -19,6 +19,6 @@ pub use cpu::isa::{IsaKind, UnknownIsa};
 #[cfg(feature = "cpu")]
 pub use cpu::ops::block_maxima::{BLOCK_LEN, block_maxima};
 #[cfg(feature = "gpu")]
-pub use gpu::{Adapter, AdapterKind, GpuBackend, SelfTestError};
+pub use gpu::{Adapter, AdapterKind, Capabilities, GpuBackend, Restriction, SelfTestError};
 
 pub use sm_tensor;

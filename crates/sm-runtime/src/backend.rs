@@ -20,7 +20,21 @@ use crate::{Device, Error, Threads};
 
 pub use cpu::kernel_sets;
 pub(crate) use cpu::{BLOCK_LEN, block_maxima};
-pub use gpu::{gpu_tested, gpus, test_gpu};
+pub use gpu::{gpus, test_gpu};
+
+/// A GPU of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Gpu {
+    /// Its name, what it is, and its driver.
+    pub name: String,
+    /// What it offers, in words: limits of its memory, and the arithmetic that products use.
+    pub capabilities: String,
+    /// How many values [`test_gpu`] of this version found to be right with this driver, now or in an earlier run.
+    pub tested: Option<usize>,
+    /// What it found to be wrong with cooperative matrices, which are not used therefore.
+    pub matrices_error: Option<String>,
+}
 
 /// The GPU that [`Device::Auto`] is for what has these needs, if there is one. Says in a line why not.
 pub(crate) fn automatic_gpu(

@@ -189,7 +189,7 @@ mod tutorials {
     struct CheckpointsAndFormats;
 }
 
-pub use backend::{gpu_tested, gpus, kernel_sets, test_gpu};
+pub use backend::{Gpu, gpus, kernel_sets, test_gpu};
 pub use bench::Bench;
 pub use cancel::CancelToken;
 pub use completion::{

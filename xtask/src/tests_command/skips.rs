@@ -20,6 +20,8 @@ const EXPECTED: &str = include_str!("../../skipped-tests.txt");
 
 /// The name of the tests that need a GPU, or software that stands in for one.
 const GPU: &str = "gpu";
+/// The same of those that need a GPU with cooperative matrices.
+const MATRICES: &str = "matrices";
 
 /// The skipped tests of a run.
 pub(super) struct Skips {
@@ -59,13 +61,15 @@ impl Skips {
             fs::read_to_string(&self.path).map_err(|error| format!("{}: {error}", self.path.display()))?;
         let skipped: BTreeSet<&str> = list.lines().collect();
         let mut missing: Vec<&str> = self.missing.iter().map(|(name, _)| *name).collect();
-        // Only the tests know whether there is a device, which all of them need.
-        if expected(GPU).any(|test| skipped.contains(test)) {
-            println!(
-                "skipped: {} tests, since no GPU was found; GPU_TESTS=require makes that an error",
-                expected(GPU).count()
-            );
-            missing.push(GPU);
+        // Only the tests know what there is, which all of a kind need.
+        for (name, why) in [
+            (GPU, "no GPU was found; GPU_TESTS=require makes that an error"),
+            (MATRICES, "no GPU with cooperative matrices was found"),
+        ] {
+            if expected(name).any(|test| skipped.contains(test)) {
+                println!("skipped: {} tests, since {why}", expected(name).count());
+                missing.push(name);
+            }
         }
         let expected: BTreeSet<&str> = missing.iter().flat_map(|name| expected(name)).collect();
         let unexpected = list_of(skipped.difference(&expected));

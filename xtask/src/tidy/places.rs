@@ -15,6 +15,7 @@ const PLACES: [Place; 5] = [
         allowed: &[
             "crates/sm-kernels/src/cpu/isa/",
             "crates/sm-kernels/src/gpu/driver_cache.rs",
+            "crates/sm-kernels/src/gpu/matrices.rs",
             "crates/sm-kernels/src/cpu/allocation.rs",
             "crates/sm-kernels/src/cpu/arena.rs",
             "crates/sm-kernels/src/cpu/arena/",

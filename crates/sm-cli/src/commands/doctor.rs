@@ -3,6 +3,7 @@
 mod machine;
 
 use serde::Serialize;
+use sm_runtime::Gpu;
 
 use crate::commands::doctor::machine::{Cpu, Memory};
 use crate::console::Console;
@@ -35,6 +36,8 @@ struct Report {
     memory: Memory,
     /// The GPUs that `--device gpu:INDEX` can choose.
     gpu: String,
+    /// What each of them offers.
+    gpu_capabilities: Vec<String>,
     /// What `--gpu-test` found, now or in an earlier run, one for each GPU.
     gpu_test: Vec<String>,
     #[serde(skip)]
@@ -52,16 +55,21 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     printed.and_then(|()| report.gpu_error.map_or(Ok(()), |error| Err(Failure::Engine(error))))
 }
 
-fn gpu() -> String {
-    let Some(gpus) = sm_runtime::gpus() else { return "built without GPU support".to_owned() };
-    if gpus.is_empty() {
-        return "none found".to_owned();
+/// What this build says of GPUs, by their indices.
+fn names(gpus: Option<&[Gpu]>) -> String {
+    match gpus {
+        None => "built without GPU support".to_owned(),
+        Some([]) => "none found".to_owned(),
+        Some(gpus) => of_each(gpus, |gpu| gpu.name.clone()).join("; "),
     }
-    gpus.iter().enumerate().map(|(index, gpu)| format!("{index}: {gpu}")).collect::<Vec<_>>().join("; ")
 }
 
-/// Tests each GPU; and the first error.
-fn gpu_test() -> (Vec<String>, Option<sm_runtime::Error>) {
+fn of_each(gpus: &[Gpu], text: impl Fn(&Gpu) -> String) -> Vec<String> {
+    gpus.iter().enumerate().map(|(index, gpu)| format!("{index}: {}", text(gpu))).collect()
+}
+
+/// Tests so many GPUs; and the first error.
+fn test(n_gpus: usize) -> (Vec<String>, Option<sm_runtime::Error>) {
     let mut first_error = None;
     let test = |index| match sm_runtime::test_gpu(index) {
         Ok(n_values) => format!("{index}: {n_values} values of all kernels are right"),
@@ -71,27 +79,33 @@ fn gpu_test() -> (Vec<String>, Option<sm_runtime::Error>) {
             found
         }
     };
-    ((0..n_gpus()).map(test).collect(), first_error)
+    ((0..n_gpus).map(test).collect(), first_error)
 }
 
 /// What earlier tests found.
-fn gpu_tested() -> Vec<String> {
-    let tested = |index| match sm_runtime::gpu_tested(index) {
-        Some(n_values) => format!("{index}: {n_values} values of all kernels were right"),
-        None => format!("{index}: not tested with this driver; --gpu-test does, and so does the first model"),
-    };
-    (0..n_gpus()).map(tested).collect()
+fn tested(gpu: &Gpu) -> String {
+    match gpu.tested {
+        Some(n_values) => format!("{n_values} values of all kernels were right"),
+        None => "not tested with this driver; --gpu-test does, and so does the first model".to_owned(),
+    }
 }
 
-fn n_gpus() -> usize {
-    sm_runtime::gpus().unwrap_or_default().len()
+fn capabilities(gpu: &Gpu) -> String {
+    match &gpu.matrices_error {
+        None => gpu.capabilities.clone(),
+        Some(error) => format!("{}; matrices are not used: {error}", gpu.capabilities),
+    }
 }
 
 impl Report {
     fn collect(tests_gpus: bool) -> Self {
         let cpu = Cpu::detect();
         let kernels = sm_runtime::kernel_sets();
-        let (gpu_test, gpu_error) = if tests_gpus { gpu_test() } else { (gpu_tested(), None) };
+        let tests = tests_gpus.then(|| test(sm_runtime::gpus().map_or(0, |gpus| gpus.len())));
+        // After the tests, of which results are kept.
+        let gpus = sm_runtime::gpus();
+        let found = gpus.as_deref().unwrap_or_default();
+        let (gpu_test, gpu_error) = tests.unwrap_or_else(|| (of_each(found, tested), None));
         let would_run = match kernels.last() {
             Some(best) => format!(
                 "models run on the CPU with {} threads and {best} kernels (change with -t and --isa)",
@@ -105,7 +119,8 @@ impl Report {
             cpu,
             kernels,
             memory: Memory::detect(),
-            gpu: gpu(),
+            gpu: names(gpus.as_deref()),
+            gpu_capabilities: of_each(found, capabilities),
             gpu_test,
             gpu_error,
             would_run,
@@ -122,9 +137,11 @@ impl Report {
             ("huge pages", self.memory.huge_pages.clone().unwrap_or_else(|| "unknown".to_owned())),
             ("gpu", self.gpu.clone()),
         ];
+        let offers = self.gpu_capabilities.iter().map(|offer| ("gpu offers", offer.clone()));
         let tests = self.gpu_test.iter().map(|found| ("gpu test", found.clone()));
         let last = ("would run", self.would_run.clone());
         rows.into_iter()
+            .chain(offers)
             .chain(tests)
             .chain([last])
             .map(|(name, value)| format!("{name:<11} {value}\n"))

@@ -55,21 +55,17 @@ impl GpuBackend {
         self.gpu.kept.tested()
     }
 
-    /// As [`GpuBackend::open`], but a device of its own, which a test may lose.
-    ///
-    /// # Errors
-    /// As [`GpuBackend::open`].
-    pub fn open_apart(index: usize) -> Result<Self, PrepareError> {
-        Ok(Self { gpu: Gpu::open(index, None, Restriction::NONE)? })
+    /// Rows and columns of the cooperative matrices that products use: of halves, with sums in single precision. `None` if the
+    /// adapter has none, or they did not pass [`GpuBackend::self_test`].
+    pub fn matrix_side(&self) -> Option<usize> {
+        self.gpu.matrices().map(|matrices| matrices.side as usize)
     }
 
-    /// As [`GpuBackend::open_apart`], but as on a smaller GPU: kernels see at most `max_binding_bytes` of a buffer, do without
-    /// features that not every GPU has, and multiply in int8 only if told so.
+    /// As [`GpuBackend::open`], but a device of its own, which a test may lose and restrict.
     ///
     /// # Errors
     /// As [`GpuBackend::open`].
-    pub fn open_limited(index: usize, max_binding_bytes: u64, int8: bool) -> Result<Self, PrepareError> {
-        let restriction = Restriction { max_binding_bytes, features: wgpu::Features::empty(), int8 };
+    pub fn open_apart(index: usize, restriction: Restriction) -> Result<Self, PrepareError> {
         Ok(Self { gpu: Gpu::open(index, None, restriction)? })
     }
 

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use super::adapters::{self, Adapter};
 use super::driver_cache;
+use super::form::Form;
 use super::kept::Kept;
 use super::kernel::{Exchange, Kernel, KernelSpec, Kernels, PARAM_BYTES};
+use super::matrices::{self, Matrices};
 use crate::plan::{ExecError, PrepareError};
 
 /// How long a step may take before the device counts as hung.
@@ -37,24 +39,39 @@ pub(crate) struct Gpu {
     pub(crate) max_binding_bytes: u64,
     /// Whether products with quantized weights are of int8.
     pub(crate) int8: bool,
+    /// Those that products use, unless they were found to be wrong.
+    matrices: Option<Matrices>,
     max_buffer_bytes: u64,
     health: Arc<Health>,
 }
 
-/// What a device does without, to test.
+/// What a GPU does without that not every GPU has: to test.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Restriction {
-    pub(crate) max_binding_bytes: u64,
-    /// The only ones used.
-    pub(crate) features: wgpu::Features,
+pub struct Restriction {
+    /// Bytes of a buffer that a kernel sees.
+    pub max_binding_bytes: u64,
     /// Whether products may be of int8.
-    pub(crate) int8: bool,
+    pub int8: bool,
+    /// Whether lanes may exchange values within subgroups.
+    pub subgroups: bool,
+    /// Whether products may be of cooperative matrices, which need subgroups.
+    pub matrices: bool,
 }
 
 impl Restriction {
     /// Uses all there is.
-    pub(crate) const NONE: Self =
-        Self { max_binding_bytes: u64::MAX, features: wgpu::Features::all(), int8: true };
+    pub const NONE: Self = Self { max_binding_bytes: u64::MAX, int8: true, subgroups: true, matrices: true };
+
+    /// Uses what every GPU has.
+    pub const PLAIN: Self =
+        Self { max_binding_bytes: u64::MAX, int8: false, subgroups: false, matrices: false };
+
+    fn features(self) -> wgpu::Features {
+        let mut features = wgpu::Features::all();
+        features.set(wgpu::Features::SUBGROUP, self.subgroups);
+        features.set(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, self.matrices);
+        features
+    }
 }
 
 /// What the driver reported, in callbacks.
@@ -107,10 +124,12 @@ impl Gpu {
         }
         let (adapter, opened) = found.swap_remove(index);
         let features = wgpu::Features::IMMEDIATES;
+        let available = opened.features() & restriction.features();
+        let matrices = Matrices::of(&opened).filter(|_| available.contains(Matrices::FEATURES));
         // For profiles, for faster starts, and for sums of lanes.
         let optional =
             wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE | wgpu::Features::SUBGROUP;
-        let optional = optional & opened.features() & restriction.features;
+        let optional = available & if matrices.is_some() { optional | Matrices::FEATURES } else { optional };
         let exchange = Exchange::of(optional, &opened.get_info());
         let limits = opened.limits();
         if !opened.features().contains(features) || limits.max_immediate_size < PARAM_BYTES {
@@ -120,18 +139,15 @@ impl Gpu {
             );
             return Err(PrepareError::Unsupported(reason));
         }
-        let max_binding_bytes = restriction
-            .max_binding_bytes
-            .min(limits.max_storage_buffer_binding_size)
-            .min(limits.max_buffer_size);
+        let max_binding_bytes = restriction.max_binding_bytes.min(adapter.capabilities.max_binding_bytes);
         let max_buffer_bytes = limits.max_buffer_size;
-        // Metal has no product of four bytes: naga writes it out, which takes more than products of floats.
-        let int8 = restriction.int8 && opened.get_info().backend != wgpu::Backend::Metal;
+        let int8 = restriction.int8 && adapter.capabilities.int8;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("smallmind"),
             required_features: features | optional,
             required_limits: limits,
             memory_hints: wgpu::MemoryHints::MemoryUsage,
+            experimental_features: matrices.map_or_else(Default::default, |_| matrices::experimental()),
             ..Default::default()
         };
         let (device, queue) = pollster::block_on(opened.request_device(&descriptor))
@@ -153,9 +169,20 @@ impl Gpu {
             kept,
             max_binding_bytes,
             int8,
+            matrices,
             max_buffer_bytes,
             health,
         }))
+    }
+
+    /// The cooperative matrices of the device, unless a test found them to be wrong.
+    pub(crate) fn matrices(&self) -> Option<Matrices> {
+        self.matrices.filter(|_| self.kept.matrices_error().is_none())
+    }
+
+    /// The cooperative matrices that multiply by weights of a form.
+    pub(crate) fn matrices_for(&self, form: Form) -> Option<Matrices> {
+        self.matrices().filter(|_| form.may_be_halves())
     }
 
     /// Keeps what the driver compiled.

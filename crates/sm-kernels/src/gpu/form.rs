@@ -174,6 +174,11 @@ impl Form {
         matches!(self, Self::Quantized(_))
     }
 
+    /// Whether products may round the values to half precision: not if the file has them in single precision.
+    pub(crate) fn may_be_halves(&self) -> bool {
+        !matches!(self, Self::Float(Float::F32))
+    }
+
     /// The text by which kernels read the values of this form.
     pub(crate) fn source(&self) -> Source {
         match self {

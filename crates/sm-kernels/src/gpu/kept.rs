@@ -1,5 +1,5 @@
-//! What is kept of an adapter from run to run: what the driver compiled, that the kernels passed their test, and the sizes that suit
-//! it. Whatever cannot be read or written is made again.
+//! What is kept of an adapter from run to run: what the driver compiled, that the kernels passed their test, those that did not, and
+//! the sizes that suit it. Whatever cannot be read or written is made again.
 
 use std::fmt::Display;
 use std::fs;
@@ -22,6 +22,8 @@ pub(crate) struct Kept {
     tested: OnceLock<usize>,
     /// Once they are known.
     sizes: Mutex<Option<Sizes>>,
+    /// Once it is known whether there is one.
+    matrices_error: Mutex<Option<Option<String>>>,
 }
 
 impl Kept {
@@ -75,6 +77,21 @@ impl Kept {
         if let Some(path) = self.file("sizes") {
             write(&path, sizes.to_text().as_bytes());
         }
+    }
+
+    /// Why cooperative matrices are not used, if a test found in this run or an earlier one that they are wrong.
+    pub(crate) fn matrices_error(&self) -> Option<String> {
+        let of_earlier = || fs::read_to_string(self.file("matrices")?).ok();
+        let mut known = self.matrices_error.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get_or_insert_with(of_earlier).clone()
+    }
+
+    /// Keeps that cooperative matrices are wrong.
+    pub(crate) fn keep_matrices_error(&self, reason: String) {
+        if let Some(path) = self.file("matrices") {
+            write(&path, reason.as_bytes());
+        }
+        *self.matrices_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(Some(reason));
     }
 
     fn file(&self, ending: &str) -> Option<PathBuf> {

@@ -1,12 +1,12 @@
 //! Kernels: WGSL text behind constants, compiled once for each combination.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::{Display, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::adapters::Adapter;
+use super::matrices::Matrices;
 use crate::plan::PrepareError;
 
 /// Bytes of parameters that a dispatch carries. More than 64 are not everywhere.
@@ -15,6 +15,8 @@ pub(crate) const PARAM_BYTES: u32 = 64;
 /// The text of a kernel, put together.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Source {
+    /// What the text begins with.
+    directives: &'static str,
     text: String,
     exchanges: bool,
 }
@@ -68,6 +70,18 @@ impl Source {
         self.line(text)
     }
 
+    /// Names the types of cooperative matrices, and their side.
+    pub(crate) fn matrices(mut self, matrices: Matrices) -> Self {
+        self.directives = "enable f16;\nenable wgpu_cooperative_matrix;\n";
+        let side = matrices.side;
+        [("Rows", "f16, A"), ("Weights", "f16, B"), ("Sums", "f32, C")]
+            .iter()
+            .fold(self, |source, (name, of)| {
+                source.line(&format!("alias {name} = coop_mat{side}x{side}<{of}>;"))
+            })
+            .number("SIDE", side as usize)
+    }
+
     /// Says that lanes exchange values: the kernel is a function `run`, which calls those of `lanes.wgsl`.
     pub(crate) fn exchanging(mut self) -> Self {
         self.exchanges = true;
@@ -82,12 +96,9 @@ impl Source {
     }
 
     /// The whole text, for devices whose lanes exchange values in this way.
-    pub(crate) fn whole(&self, exchange: Exchange) -> Cow<'_, str> {
-        if self.exchanges {
-            format!("{}{}", self.text, exchange.text()).into()
-        } else {
-            self.text.as_str().into()
-        }
+    pub(crate) fn whole(&self, exchange: Exchange) -> String {
+        let exchanging = if self.exchanges { exchange.text() } else { "" };
+        format!("{}{}{exchanging}", self.directives, self.text)
     }
 }
 
@@ -160,7 +171,7 @@ impl Kernels {
     ) -> Result<Arc<Kernel>, PrepareError> {
         let text = spec.source.whole(self.exchange);
         let known = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kernel) = known.get(&*text) {
+        if let Some(kernel) = known.get(&text) {
             return Ok(Arc::clone(kernel));
         }
         drop(known);
@@ -170,7 +181,7 @@ impl Kernels {
         let kernel =
             Arc::new(compiled.unwrap_or_else(|_| Err(refused(adapter, spec, "its translation failed")))?);
         let mut known = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(text.into_owned(), Arc::clone(&kernel));
+        known.insert(text, Arc::clone(&kernel));
         Ok(kernel)
     }
 }

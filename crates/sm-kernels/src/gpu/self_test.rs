@@ -1,7 +1,7 @@
 //! What a new driver is asked before it is trusted: products of every weight type, and a whole decoder.
 
 use super::GpuBackend;
-use super::form::SEGMENT_LEN;
+use super::form::{Form, SEGMENT_LEN};
 use super::tuning;
 use crate::plan::{
     Backend, ExecError, GatherRows, Input, KvDType, Limits, Linear, MatrixPart, OutputRow, PAGE_LEN, Plan,
@@ -14,6 +14,8 @@ use sm_tensor::{DType, PageId, TokenId};
 const N_OUTPUTS: usize = 37;
 /// Numbers of rows, one for each kernel.
 const N_ROWS: [usize; 3] = [1, 5, 33];
+/// What a product of two halves may be off, as a part of it, if both were rounded towards zero.
+const HALVES_ERROR: f64 = 2.0 / 1024.0;
 /// How far values of a decoder may be from those of the CPU, as a part of the largest.
 #[cfg(feature = "cpu")]
 const DECODER_TOLERANCE: f32 = 1e-3;
@@ -42,15 +44,39 @@ pub enum SelfTestError {
     },
 }
 
+impl SelfTestError {
+    /// Whether nothing is wrong with any kernel.
+    fn is_lack_of_memory(&self) -> bool {
+        matches!(self, Self::Prepare(PrepareError::OutOfMemory { .. }))
+    }
+}
+
 impl GpuBackend {
     /// Multiplies by every weight type in each of its kernels, against sums in double precision, computes a small decoder with
     /// each type of keys and values, against the CPU if this build has it, and selects among its logits. Returns the number of
     /// values compared. Also measures which kernels suit the device, for models that are loaded later. Takes seconds, most of them for
     /// the driver to compile the kernels.
     ///
+    /// If the device has cooperative matrices and fails with them, it is tested without, and they are not used any more:
+    /// [`Adapter::matrices_error`](super::Adapter::matrices_error) says why.
+    ///
     /// # Errors
     /// The first kernel that the driver refuses, or value that is wrong.
     pub fn self_test(&self) -> Result<usize, SelfTestError> {
+        let tested = match self.test_kernels() {
+            Err(error) if self.gpu.matrices().is_some() && !error.is_lack_of_memory() => {
+                self.gpu.kept.keep_matrices_error(error.to_string());
+                self.test_kernels()
+            }
+            tested => tested,
+        };
+        let n_values = tested?;
+        self.gpu.kept.keep_sizes(tuning::measure(&self.gpu)?);
+        self.gpu.kept.keep_tested(n_values);
+        Ok(n_values)
+    }
+
+    fn test_kernels(&self) -> Result<usize, SelfTestError> {
         let mut n_values = 0;
         for dtype in DType::all() {
             n_values += self.test_products(dtype)?;
@@ -59,10 +85,7 @@ impl GpuBackend {
         for kv_dtype in [KvDType::F16, KvDType::F32, KvDType::Q8_0] {
             n_values += self.test_decoder(kv_dtype)?;
         }
-        n_values += self.test_selection()?;
-        self.gpu.kept.keep_sizes(tuning::measure(&self.gpu)?);
-        self.gpu.kept.keep_tested(n_values);
-        Ok(n_values)
+        Ok(n_values + self.test_selection()?)
     }
 
     fn test_products(&self, dtype: DType) -> Result<usize, SelfTestError> {
@@ -72,6 +95,9 @@ impl GpuBackend {
         let source = RandomWeights::new(&plan);
         let weights = source.values("weight");
         let x = random_blocks("rows", N_ROWS[2] * cols);
+        // Rounding of each value, and of the additions.
+        let halves = if self.gpu.matrices_for(Form::of(dtype)).is_some() { HALVES_ERROR } else { 0.0 };
+        let error = halves + cols as f64 * f64::from(f32::EPSILON);
         let mut n_values = 0;
         for n_rows in N_ROWS {
             let x = &x[..n_rows * cols];
@@ -80,9 +106,7 @@ impl GpuBackend {
                 let (row, output) = (index / N_OUTPUTS, index % N_OUTPUTS);
                 let (w, x) = (&weights[output * cols..][..cols], &x[row * cols..][..cols]);
                 let terms = || w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x));
-                // Rounding of each value, and of the additions.
-                let norm: f64 = terms().map(f64::abs).sum();
-                let tolerance = cols as f64 * f64::from(f32::EPSILON) * norm;
+                let tolerance = error * terms().map(f64::abs).sum::<f64>();
                 let expected: f64 = terms().sum();
                 if (f64::from(*found) - expected).abs() > tolerance || found.is_nan() {
                     let what =

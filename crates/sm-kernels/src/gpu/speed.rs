@@ -1,5 +1,5 @@
 //! Measures the roofline of a device (Williams et al. 2009): bandwidth of reading the weights it has, and peak arithmetic of single
-//! precision and of int8, by the instructions that the kernels use.
+//! precision, of int8 and of cooperative matrices, by the instructions that the kernels use.
 //!
 //! The host's clock times submissions that are made long enough for what surrounds them not to count.
 
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::binder::{Recorder, params};
 use super::device::Gpu;
 use super::kernel::{Binding, KernelSpec, Source};
+use super::matrices::Matrices;
 use super::weights::DeviceWeights;
 use crate::plan::{PrepareError, Speed};
 
@@ -21,8 +22,19 @@ const N_GROUPS: u32 = 4096;
 const FLOAT_OPS_PER_ROUND: f64 = 64.0;
 /// The same of `speed_int8.wgsl`: 8 chains of 4 products of four bytes.
 const INT8_OPS_PER_ROUND: f64 = 256.0;
+/// Products of a workgroup in a round of `speed_matrices.wgsl`.
+const MATRICES_PER_ROUND: f64 = 8.0;
 
-/// The kernels.
+/// The kernel that multiplies cooperative matrices.
+pub(crate) fn matrices_spec(matrices: Matrices) -> KernelSpec {
+    let source = Source::default()
+        .matrices(matrices)
+        .number("LANES", matrices.max_subgroup as usize)
+        .text(include_str!("speed_matrices.wgsl"));
+    KernelSpec { name: "matrix speed", source, bindings: &[Binding::ReadWrite] }
+}
+
+/// The kernels that every device runs.
 pub(crate) fn specs() -> [KernelSpec; 3] {
     let read = Source::default().text(include_str!("speed_read.wgsl"));
     let float = Source::default().text(include_str!("speed_float.wgsl"));
@@ -54,18 +66,27 @@ pub(crate) fn measure(gpu: &Gpu, weights: &DeviceWeights) -> Result<Speed, Prepa
             }
         }
     })?;
+    // Of a workgroup.
     let ops = |spec: &KernelSpec, ops_per_round: f64| {
         let kernel = gpu.kernel(spec)?;
         let buffers = gpu.bind(&kernel, &[&out]);
         let rounds_per_second = rate(gpu, |recorder, n_times| {
             recorder.dispatch(&kernel, &buffers, &params(&[n_times]), [N_GROUPS, 1, 1]);
         })?;
-        Ok::<_, PrepareError>(rounds_per_second * ops_per_round * 64.0 * f64::from(N_GROUPS))
+        Ok::<_, PrepareError>(rounds_per_second * ops_per_round * f64::from(N_GROUPS))
     };
-    let float_ops = ops(&float, FLOAT_OPS_PER_ROUND)?;
-    let int8_ops = ops(&int8, INT8_OPS_PER_ROUND)?;
+    let float_ops = ops(&float, 64.0 * FLOAT_OPS_PER_ROUND)?;
+    let (bf16_ops, int8_ops) = match gpu.matrices() {
+        // They multiply by all these weights. Where subgroups are smaller than they may be, they do more than is counted.
+        Some(matrices) => {
+            let ops_per_matrix = 2.0 * f64::from(matrices.side).powi(3);
+            let matrix_ops = ops(&matrices_spec(matrices), MATRICES_PER_ROUND * ops_per_matrix)?;
+            (matrix_ops, matrix_ops)
+        }
+        None => (float_ops, ops(&int8, 64.0 * INT8_OPS_PER_ROUND)?),
+    };
     let read_bytes = reads_per_second * n_bytes as f64;
-    Ok(Speed { read_bytes, float_ops, bf16_ops: float_ops, int8_ops })
+    Ok(Speed { read_bytes, float_ops, bf16_ops, int8_ops })
 }
 
 /// How often per second the device does what `record` records once for each time that it is told.

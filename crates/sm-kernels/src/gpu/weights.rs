@@ -49,7 +49,7 @@ pub(crate) struct DeviceWeights {
     matrices: Vec<DeviceMatrix>,
     /// By their ids.
     vectors: Vec<(Vec<f32>, wgpu::Buffer)>,
-    /// Hashes of what was sent: the bytes themselves are on the device alone.
+    /// A hash of the device and of what was sent to it: the bytes themselves are there alone.
     digest: Vec<u8>,
     n_bytes: usize,
     declared: (Vec<MatrixDecl>, Vec<VectorDecl>),
@@ -84,7 +84,7 @@ impl DeviceWeights {
             nothing,
             progress,
             reported: Progress { done_bytes: 0, total_bytes },
-            hasher: SipHasher13::new(),
+            hasher: hasher_of(gpu),
             planes: Planes::default(),
             buffer: Vec::new(),
             n_under_way: 0,
@@ -161,6 +161,13 @@ impl DeviceWeights {
     pub(crate) fn values(&self, id: VectorId) -> &[f32] {
         &self.vectors[id.index()].0
     }
+}
+
+/// Begins with what decides about bits besides the weights: drivers differ in their exponentials, and products in their sums.
+fn hasher_of(gpu: &Gpu) -> SipHasher13 {
+    let mut hasher = SipHasher13::new();
+    hasher.write(format!("{} {} {:?}", gpu.adapter, gpu.int8, gpu.matrices()).as_bytes());
+    hasher
 }
 
 /// Weights on their way to the device.

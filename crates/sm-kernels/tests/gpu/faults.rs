@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use sm_kernels::GpuBackend;
 use sm_kernels::plan::{Backend, ExecError, Limits, OutputRow, Span, StepBatch, StepOutput, Weights};
 use sm_kernels::testing::{self, RandomWeights};
+use sm_kernels::{GpuBackend, Restriction};
 use sm_tensor::{DType, PageId, TokenId};
 
-use crate::{gpu, limits, plain_gpu, prepare};
+use crate::{gpu, limits, prepare, restricted_gpu};
 
 #[test]
 fn a_lost_device_is_one_final_error() {
@@ -61,7 +61,8 @@ fn an_adapter_that_is_not_there_is_refused_with_those_that_are() {
 
 #[test]
 fn a_small_binding_limit_is_refused_or_changes_nothing() {
-    let Some(backend) = plain_gpu(64, true) else { return };
+    let restriction = Restriction { max_binding_bytes: 64, ..Restriction::NONE };
+    let Some(backend) = restricted_gpu(restriction) else { return };
     let plan = testing::decoder(DType::F32);
     let error = backend.prepare(&plan, &RandomWeights::new(&plan), limits(), &|_| ()).unwrap_err();
     assert!(error.to_string().contains("a kernel on this device sees at most 64"), "{error}");

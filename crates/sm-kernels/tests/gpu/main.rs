@@ -15,10 +15,10 @@ mod products;
 mod profile;
 mod steps;
 
-use sm_kernels::GpuBackend;
 use sm_kernels::plan::{
     Backend, Executor, Input, Limits, OutputRow, PAGE_LEN, Plan, PrepareError, Span, StepBatch, WeightSource,
 };
+use sm_kernels::{GpuBackend, Restriction};
 use sm_tensor::{PageId, TokenId};
 
 use sequences::limits;
@@ -36,12 +36,12 @@ fn found(opened: Result<GpuBackend, PrepareError>) -> Option<GpuBackend> {
 
 /// The first adapter, if there is one.
 fn gpu() -> Option<GpuBackend> {
-    found(GpuBackend::open_apart(0))
+    restricted_gpu(Restriction::NONE)
 }
 
-/// The first adapter with what every GPU has, and kernels that see no more than this.
-fn plain_gpu(max_binding_bytes: u64, int8: bool) -> Option<GpuBackend> {
-    found(GpuBackend::open_limited(0, max_binding_bytes, int8))
+/// The first adapter without some of what it has.
+fn restricted_gpu(restriction: Restriction) -> Option<GpuBackend> {
+    found(GpuBackend::open_apart(0, restriction))
 }
 
 fn prepare(

@@ -1,5 +1,6 @@
 //! Options of operations against plain loops in double precision. The golden models in `sm-model` have all operations together.
 
+use sm_kernels::Restriction;
 use sm_kernels::plan::{
     Activation, Epilogue, GatedLinear, GatherRows, Linear, MatrixPart, Norm, NormKind, Plan, PlanBuilder,
     Rows, SigmoidGate, Store, Xielu,
@@ -7,7 +8,7 @@ use sm_kernels::plan::{
 use sm_kernels::testing::{RandomWeights, random_values};
 use sm_tensor::DType;
 
-use crate::{assert_close, gpu, input, limits, plain_gpu, prepare, trace};
+use crate::{assert_close, gpu, input, limits, prepare, restricted_gpu, trace};
 
 const WIDTH: usize = 70;
 const OUTPUTS: usize = 45;
@@ -25,7 +26,7 @@ fn run(
     width: usize,
     push: impl FnOnce(&mut PlanBuilder) -> sm_kernels::plan::BufferId,
 ) -> Option<(RandomWeights, Vec<Vec<f32>>)> {
-    let backends = [gpu()?, plain_gpu(u64::MAX, false)?];
+    let backends = [gpu()?, restricted_gpu(Restriction::PLAIN)?];
     let mut builder = PlanBuilder::new(200);
     let y = push(&mut builder);
     let logits = builder.buffer("logits", Rows::Outputs, width);

@@ -1,11 +1,11 @@
 //! Products of every weight type against sums in double precision, and the same bits for every number of rows.
 
-use sm_kernels::GpuBackend;
 use sm_kernels::plan::{GatherRows, Limits, Linear, MatrixPart, Plan, PlanBuilder, Rows};
 use sm_kernels::testing::{RandomWeights, random_blocks, random_values};
+use sm_kernels::{GpuBackend, Restriction};
 use sm_tensor::DType;
 
-use crate::{gpu, input, limits, plain_gpu, prepare, trace};
+use crate::{gpu, input, limits, prepare, restricted_gpu, skips, trace};
 
 /// A product of rows that the test brings with a matrix of parts, `rows` each.
 fn product(parts: &[(usize, DType)], cols: usize) -> Plan {
@@ -37,11 +37,20 @@ fn cols(dtype: DType) -> usize {
 #[test]
 fn every_type_is_multiplied_and_no_row_depends_on_the_others() {
     let Some(backend) = gpu() else { return };
-    let Some(plain) = plain_gpu(u64::MAX, false) else { return };
+    let Some(plain) = restricted_gpu(Restriction::PLAIN) else { return };
+    let without_matrices = Restriction { matrices: false, ..Restriction::NONE };
+    let in_lanes = backend.matrix_side().and_then(|_| restricted_gpu(without_matrices));
     for dtype in DType::all() {
-        check_products(&backend, dtype);
-        check_products(&plain, dtype);
+        for backend in [&backend, &plain].into_iter().chain(&in_lanes) {
+            check_products(backend, dtype);
+        }
     }
+}
+
+/// What rounding to half precision may change in a product, as a part of it: towards zero, of both factors.
+fn halves_error(backend: &GpuBackend, dtype: DType) -> f64 {
+    let are_halves = backend.matrix_side().is_some() && dtype != DType::F32;
+    if are_halves { 2.0 / 1024.0 } else { 0.0 }
 }
 
 /// Products in each kernel, with rows that are exact in int8 too.
@@ -57,7 +66,8 @@ fn check_products(backend: &GpuBackend, dtype: DType) {
         for (output, (w, y)) in weights.chunks(cols).zip(y).enumerate() {
             let (expected, norm) = sum_of_products(w, x);
             // Rounding of each value, and of the additions of a strip and of the strips.
-            let tolerance = (cols / 8 + 32 + 10) as f64 * f64::from(f32::EPSILON) * norm;
+            let error = (cols / 8 + 32 + 10) as f64 * f64::from(f32::EPSILON) + halves_error(backend, dtype);
+            let tolerance = error * norm;
             let difference = (f64::from(*y) - expected).abs();
             assert!(difference <= tolerance, "{dtype} row {row} output {output}: {y} for {expected}");
         }
@@ -66,6 +76,37 @@ fn check_products(backend: &GpuBackend, dtype: DType) {
         let some = trace(&mut *executor, n_rows, Some(&x[..n_rows * cols])).swap_remove(1);
         let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
         assert!(bits(&some) == bits(&all[..n_rows * outputs]), "{dtype}: {n_rows} rows");
+    }
+}
+
+#[test]
+fn matrices_multiply_what_halves_can_hold_without_rounding() {
+    let Some(backend) = gpu() else { return };
+    if backend.matrix_side().is_none() {
+        skips::skip::<()>(&format!("{} has no cooperative matrices", backend.adapter()));
+        return;
+    }
+    let (cols, outputs, n_rows) = (331, 37, 70);
+    let plan = product(&[(outputs, DType::F16)], cols);
+    let source = RandomWeights::new(&plan);
+    let weights = source.values("weight.0");
+    let x: Vec<_> =
+        random_values("rows", n_rows * cols).iter().map(|value| (value * 512.0).round()).collect();
+    let mut executor = prepare(&backend, &plan, &source, limits());
+    let mut beyond = x.clone();
+    beyond[cols + 7] = -2e6;
+    let broken = trace(&mut *executor, 3, Some(&beyond[..3 * cols])).swap_remove(1);
+    let is_broken = broken.chunks(outputs).map(|row| row.iter().any(|value| !value.is_finite()));
+    assert_eq!(is_broken.collect::<Vec<_>>(), [false, true, false]);
+    for n_rows in [3, n_rows] {
+        let all = trace(&mut *executor, n_rows, Some(&x[..n_rows * cols])).swap_remove(1);
+        for (x, y) in x.chunks(cols).zip(all.chunks(outputs)) {
+            for (w, y) in weights.chunks(cols).zip(y) {
+                let (expected, norm) = sum_of_products(w, x);
+                let difference = (f64::from(*y) - expected).abs();
+                assert!(difference <= cols as f64 * f64::from(f32::EPSILON) * norm, "{y} for {expected}");
+            }
+        }
     }
 }
 
@@ -104,7 +145,8 @@ fn rows_in_int8_are_within_half_a_step_of_their_blocks() {
                 let largest = x.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
                 f64::from(largest) / 254.0 * w.iter().map(|w| f64::from(w.abs())).sum::<f64>()
             });
-            let tolerance = 1.001 * blocks.sum::<f64>() + 1e-5 * norm;
+            let error = 1e-5 + halves_error(&backend, DType::Q8_0);
+            let tolerance = 1.001 * blocks.sum::<f64>() + error * norm;
             let difference = (f64::from(*y) - expected).abs();
             assert!(difference <= tolerance, "{y} for {expected}");
             worst = worst.max(difference / norm);
@@ -126,11 +168,16 @@ fn a_matrix_of_several_types_in_several_pieces_gives_the_same_bits() {
         let mut executor = prepare(backend, &plan, &source, limits);
         trace(&mut *executor, n_rows, Some(&x[..n_rows * cols])).swap_remove(1)
     };
-    let Some(backend) = gpu() else { return };
+    let in_lanes = Restriction { matrices: false, ..Restriction::NONE };
     // Q4_K is cut every 170 rows, of 384 bytes of codes, within its second part. Subgroups change no bit of a product either.
-    let Some(plain) = plain_gpu(1 << 16, true) else { return };
-    for n_rows in [1, 20] {
-        let (whole, cut) = (run(&backend, n_rows), run(&plain, n_rows));
-        assert!(whole == cut && whole.len() == 417 * n_rows, "{n_rows} rows");
+    let max_binding_bytes = 1 << 16;
+    let plain = Restriction { max_binding_bytes, int8: true, ..Restriction::PLAIN };
+    let small = Restriction { max_binding_bytes, ..Restriction::NONE };
+    for (whole, cut) in [(in_lanes, plain), (Restriction::NONE, small)] {
+        let Some((whole, cut)) = restricted_gpu(whole).zip(restricted_gpu(cut)) else { return };
+        for n_rows in [1, 20] {
+            let (whole, cut) = (run(&whole, n_rows), run(&cut, n_rows));
+            assert!(whole == cut && whole.len() == 417 * n_rows, "{n_rows} rows");
+        }
     }
 }

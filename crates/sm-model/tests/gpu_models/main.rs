@@ -13,11 +13,11 @@ mod testing;
 
 use std::path::Path;
 
-use sm_kernels::GpuBackend;
 use sm_kernels::plan::{
     Backend, Executor, KvDType, Limits, OutputRow, PAGE_LEN, PrepareError, RopeRange, Span, StepBatch,
     StepOutput,
 };
+use sm_kernels::{GpuBackend, Restriction};
 use sm_model::{LoadOptions, Model, load_model};
 use sm_tensor::{DType, PageId, TokenId};
 
@@ -34,7 +34,7 @@ fn gpu() -> Option<GpuBackend> {
 
 /// The same as a device that multiplies in single precision, whatever the weights are.
 fn float_gpu() -> Option<GpuBackend> {
-    found(GpuBackend::open_limited(0, u64::MAX, false))
+    found(GpuBackend::open_apart(0, Restriction::PLAIN))
 }
 
 fn found(opened: Result<GpuBackend, PrepareError>) -> Option<GpuBackend> {

@@ -8,6 +8,7 @@ use sm_kernels::plan::{Backend, MemoryNeeds};
 use sm_kernels::{Adapter, AdapterKind, GpuBackend};
 use tracing::{info, warn};
 
+use super::Gpu;
 use crate::Error;
 
 /// The GPU of an index, the fastest kind first. One that this version has not seen with its driver is tested first: wrong tokens are
@@ -86,13 +87,15 @@ pub fn test_gpu(index: usize) -> Result<usize, Error> {
 
 /// The GPUs of this machine, in the order of the indices of [`Device::Gpu`](crate::Device::Gpu); `None` if this build has no GPU
 /// backend.
-pub fn gpus() -> Option<Vec<String>> {
-    Some(Adapter::all().iter().map(ToString::to_string).collect())
-}
-
-/// How many values [`test_gpu`] of this version found to be right on the GPU of an index with its driver, now or in an earlier run.
-pub fn gpu_tested(index: usize) -> Option<usize> {
-    Adapter::all().get(index)?.tested(&kept_in()?)
+pub fn gpus() -> Option<Vec<Gpu>> {
+    let kept = kept_in();
+    let gpu = |adapter: &Adapter| Gpu {
+        name: adapter.to_string(),
+        capabilities: adapter.capabilities.to_string(),
+        tested: kept.as_ref().and_then(|dir| adapter.tested(dir)),
+        matrices_error: kept.as_ref().and_then(|dir| adapter.matrices_error(dir)),
+    };
+    Some(Adapter::all().iter().map(gpu).collect())
 }
 
 fn open_keeping(index: usize) -> Result<GpuBackend, Error> {
@@ -126,6 +129,7 @@ fn kept_in() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sm_kernels::Capabilities;
 
     #[test]
     fn software_is_not_chosen() {
@@ -134,6 +138,7 @@ mod tests {
             kind,
             interface: "vulkan".to_owned(),
             driver: String::new(),
+            capabilities: Capabilities::default(),
         };
         for kind in [AdapterKind::Discrete, AdapterKind::Integrated, AdapterKind::Virtual] {
             check_kind(Some(&adapter(kind))).unwrap();

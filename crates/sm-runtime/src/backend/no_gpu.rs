@@ -2,6 +2,7 @@
 
 use sm_kernels::plan::{Backend, MemoryNeeds};
 
+use super::Gpu;
 use crate::{Device, Error};
 
 /// Refuses.
@@ -24,11 +25,6 @@ pub fn test_gpu(index: usize) -> Result<usize, Error> {
     Err(missing(index))
 }
 
-/// Nothing was tested.
-pub fn gpu_tested(_index: usize) -> Option<usize> {
-    None
-}
-
 fn missing(index: usize) -> Error {
     let message = format!(
         "this build has no GPU backend; use cpu or auto instead of {}, or build with the feature `gpu`",
@@ -38,6 +34,6 @@ fn missing(index: usize) -> Error {
 }
 
 /// The GPUs that this build can use: it has no GPU backend.
-pub fn gpus() -> Option<Vec<String>> {
+pub fn gpus() -> Option<Vec<Gpu>> {
     None
 }

@@ -11,6 +11,7 @@ use crate::gpu::binder::Arithmetic;
 use crate::gpu::form::Form;
 use crate::gpu::kernel::Exchange;
 use crate::gpu::kv_pool::KvShape;
+use crate::gpu::matrices::Matrices;
 use crate::gpu::{select, speed};
 use crate::plan::{KvDType, NormKind, Op, PageGroup, Store};
 use crate::testing;
@@ -20,11 +21,14 @@ pub(super) fn arithmetics(form: Form) -> impl Iterator<Item = Arithmetic> {
     [Arithmetic::Float].into_iter().chain(form.is_quantized().then_some(Arithmetic::Int8))
 }
 
-fn translate(name: &str, text: &str) {
-    let module = naga::front::wgsl::parse_str(text)
-        .unwrap_or_else(|error| panic!("{name}: {}\n{text}", error.emit_to_string(text)));
-    let capabilities =
-        Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16_IN_FLOAT32 | Capabilities::SUBGROUP;
+fn translate(name: &str, source: &str) {
+    let module = naga::front::wgsl::parse_str(source)
+        .unwrap_or_else(|error| panic!("{name}: {}\n{source}", error.emit_to_string(source)));
+    let capabilities = Capabilities::IMMEDIATES
+        | Capabilities::SHADER_FLOAT16_IN_FLOAT32
+        | Capabilities::SHADER_FLOAT16
+        | Capabilities::SUBGROUP
+        | Capabilities::COOPERATIVE_MATRIX;
     let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     let info = validator.validate(&module).unwrap_or_else(|error| panic!("{name}: {error:?}"));
     let point = Some(&spv::PipelineOptions {
@@ -39,6 +43,10 @@ fn translate(name: &str, text: &str) {
     let (text, _) = msl::write_string(&module, &info, &options, &msl::PipelineOptions::default())
         .unwrap_or_else(|error| panic!("{name}, MSL: {error}"));
     assert!(text.contains("kernel void"));
+    // DX12 has no cooperative matrices.
+    if source.contains("coopMultiplyAdd") {
+        return;
+    }
     let options = hlsl::Options {
         shader_model: hlsl::ShaderModel::V6_0,
         fake_missing_bindings: true,
@@ -58,6 +66,9 @@ fn every_kernel_translates_for_every_interface() {
     let mut specs = vec![gather_rows::spec(), encode::spec()];
     specs.extend(select::specs());
     specs.extend(speed::specs());
+    specs.extend(
+        [(16, 64), (8, 8)].map(|(side, max_subgroup)| speed::matrices_spec(Matrices { side, max_subgroup })),
+    );
     for dtype in DType::all() {
         let form = Form::of(dtype);
         specs.extend(embed::samples(form));
