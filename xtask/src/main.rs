@@ -13,6 +13,7 @@ mod examples;
 mod fuzz;
 mod golden;
 mod load;
+mod matrices;
 mod package;
 mod readme;
 mod schemathesis;
@@ -63,6 +64,8 @@ usage: cargo xtask COMMAND
                          examples for Ray and Dynamo; --bin PATH: with this program
   simulate TRACE [ARGS]  fleets of replicas behind a router, on recorded traffic (cargo xtask simulate --help); --check: beside
                          a real run of three
+  matrices               the tests of the GPU backend on a Mesa with cooperative matrices, in a Debian in target/matrices (needs
+                         root and debootstrap)
   load                   the server under ten times its capacity, with clients that go away, idle and slow ones
   fuzz [TARGET [SECONDS]]  10,000 mutated inputs for each reader of foreign input; or libFuzzer on one
   loom                   models of the CPU team's synchronisation, in every order of its steps
@@ -104,6 +107,7 @@ fn dispatch(command: &str, args: &[String]) -> Outcome {
         "synth" => bench::synth(args),
         "bench" => bench::run(args),
         "replay" => bench::replay(args),
+        "matrices" => matrices::run(args),
         "load" => load::run(args),
         "soak" => soak::run(args),
         "clients" => clients::run(args),
