@@ -45,7 +45,8 @@ pub(crate) fn check() -> Outcome {
         ["--no-default-features", "--features", "gpu", "--lib", "--locked", "--", "-D", "warnings"];
     let mut command = cargo(&["clippy", "-p", "sm-kernels"]);
     results.push(spawn::run("clippy sm-kernels with a GPU alone", command.args(gpu_alone)));
-    let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
+    // With the features of clippy, whose dependencies are compiled by now.
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked", "--features", &features]);
     results.push(spawn::run("doc", doc.env("RUSTDOCFLAGS", "-D warnings")));
     results.push(deny::run());
     results.push(ui::check_if_possible());

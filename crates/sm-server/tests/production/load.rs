@@ -116,8 +116,8 @@ struct Seen {
     first: Vec<Duration>,
 }
 
-/// Clients that ask again as soon as they are answered, and soon after they are refused, for so long.
-async fn clients(server: &Arc<Running>, n_clients: u64, lasting: Duration) -> Seen {
+/// Clients that ask again as soon as they are answered, and after about `pause` if they are refused, for so long.
+async fn clients(server: &Arc<Running>, n_clients: u64, lasting: Duration, pause: Duration) -> Seen {
     let until = Instant::now() + lasting;
     let mut clients = JoinSet::new();
     for client in 0..n_clients {
@@ -128,7 +128,7 @@ async fn clients(server: &Arc<Running>, n_clients: u64, lasting: Duration) -> Se
             while Instant::now() < until {
                 let mut body = streamed(8 + dice.below(24) as usize);
                 body["prompt"] = json!(format!("{client}: Once upon a time"));
-                ask(&server, &body, &mut dice, &mut seen).await;
+                ask(&server, &body, pause.mul_f64(dice.below(100) as f64 / 50.0), &mut seen).await;
             }
             seen
         });
@@ -143,7 +143,7 @@ async fn clients(server: &Arc<Running>, n_clients: u64, lasting: Duration) -> Se
 }
 
 /// Asks once; a refusal must say when to come again, and is followed by a far shorter wait.
-async fn ask(server: &Running, body: &Value, dice: &mut Dice, seen: &mut Seen) {
+async fn ask(server: &Running, body: &Value, pause: Duration, seen: &mut Seen) {
     let asked = Instant::now();
     let mut response = server.complete(body).await;
     match response.status().as_u16() {
@@ -160,7 +160,7 @@ async fn ask(server: &Running, body: &Value, dice: &mut Dice, seen: &mut Seen) {
             let wait = response.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap();
             assert!((1..=60).contains(&wait), "{wait}");
             seen.refused += 1;
-            tokio::time::sleep(Duration::from_millis(5 + dice.below(20))).await;
+            tokio::time::sleep(pause).await;
         }
         status => panic!("{status}: {}", response.text().await.unwrap()),
     }
@@ -180,9 +180,13 @@ async fn ten_times_the_capacity_is_served_or_told_when_to_come_again() {
         async move { server.watch_health(is_over).await }
     });
     // 12 clients fit: 4 run and 8 wait.
-    let fitting = clients(&server, 12, Duration::from_secs(either(1, 10) as u64)).await;
+    let seconds = either(1, 10);
+    let fitting = clients(&server, 12, Duration::from_secs(seconds as u64), Duration::from_millis(15)).await;
     let before = resident_mib();
-    let many = clients(&server, 120, Duration::from_secs(either(1, 60) as u64)).await;
+    // The others are refused nine times while one request is served.
+    let served_per_second = fitting.served as f64 / seconds as f64;
+    let pause = Duration::from_secs_f64(108.0 / (9.0 * served_per_second.max(1.0)));
+    let many = clients(&server, 120, Duration::from_secs(either(1, 60) as u64), pause).await;
     let after = resident_mib();
     is_over.store(true, Ordering::Relaxed);
     let longest = watching.await.unwrap();

@@ -16,3 +16,15 @@ fn scaled_quad(row: u32, segment: u32, q: u32) -> vec4<f16> {
     let is_beyond = abs(values) > vec4<f32>(65504.0);
     return vec4<f16>(select(values, values * 3e38, is_beyond));
 }
+
+// Puts four columns of a line of weights and of a line of rows into the tiles of a kernel.
+fn load(at: u32, w: vec4<f16>, v: vec4<f16>) {
+    weights[at] = w.x;
+    weights[at + 1u] = w.y;
+    weights[at + 2u] = w.z;
+    weights[at + 3u] = w.w;
+    rows[at] = v.x;
+    rows[at + 1u] = v.y;
+    rows[at + 2u] = v.z;
+    rows[at + 3u] = v.w;
+}

@@ -30,11 +30,7 @@ fn main(
                 w = weight_quad(min(first_output + line, p.n_outputs - 1u), segment, q);
                 if (first_row + line < p.n_rows) { v = scaled_quad(first_row + line, segment, q); }
             }
-            let at = own + line * LINE + q * 4u;
-            for (var j = 0u; j < 4u; j++) {
-                weights[at + j] = w[j];
-                rows[at + j] = v[j];
-            }
+            load(own + line * LINE + q * 4u, w, v);
         }
         workgroupBarrier();
         for (var k = 0u; k < 32u; k += SIDE) {

@@ -33,11 +33,7 @@ fn main(
                 let q = i % 8u;
                 let w = weight_quad(min(first_output + line, p.n_outputs - 1u), segment, q);
                 let v = scaled_quad(min(first_row + line, p.n_rows - 1u), segment, q);
-                let at = line * LINE + q * 4u;
-                for (var j = 0u; j < 4u; j++) {
-                    weights[at + j] = w[j];
-                    rows[at + j] = v[j];
-                }
+                load(line * LINE + q * 4u, w, v);
             }
             workgroupBarrier();
             for (var k = 0u; k < 32u; k += SIDE) {
