@@ -15,13 +15,14 @@ fn main(
 ) {
     let first_output = group.x * SIDE;
     let first_row = group.y * SIDE;
-    // Where subgroups are smaller than they may be, the last of them repeat the last strip.
+    // Where subgroups are smaller than they may be, some have no strip: they go along, and write nothing.
+    let has_strip = subgroup < STRIPS;
     let strip = min(subgroup, STRIPS - 1u);
     let own = strip * SIDE * LINE;
     var sum: Sums;
     for (var first = 0u; first < p.segments; first += STRIPS) {
         let segment = first + strip;
-        for (var i = invocation; i < SIDE * 8u; i += size) {
+        for (var i = invocation; has_strip && i < SIDE * 8u; i += size) {
             let line = i / 8u;
             let q = i % 8u;
             var w = vec4<f16>();
@@ -42,7 +43,7 @@ fn main(
         workgroupBarrier();
     }
     let to = strip * SIDE * SIDE;
-    coopStoreT(sum, &sums[to], SIDE);
+    if (has_strip) { coopStoreT(sum, &sums[to], SIDE); }
     workgroupBarrier();
     for (var i = lane; i < SIDE * SIDE; i += LANES) {
         let row = first_row + i / SIDE;

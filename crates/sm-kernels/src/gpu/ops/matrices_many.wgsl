@@ -13,8 +13,9 @@ fn main(
 ) {
     let first_output = group.x * TILE;
     let first_row = group.y * TILE;
-    // Where subgroups are smaller than they may be, the last of them repeat the last square.
+    // Where subgroups are smaller than they may be, some have no square: they go along, and write no sums.
     let squares = TILE / (2u * SIDE);
+    let has_square = subgroup < squares * squares;
     let square = min(subgroup, squares * squares - 1u);
     let output = square % squares * 2u * SIDE;
     let row = square / squares * 2u * SIDE;
@@ -59,10 +60,12 @@ fn main(
     }
     let upper = row * TILE + output;
     let lower = upper + SIDE * TILE;
-    coopStoreT(total_a, &sums[upper], TILE);
-    coopStoreT(total_b, &sums[upper + SIDE], TILE);
-    coopStoreT(total_c, &sums[lower], TILE);
-    coopStoreT(total_d, &sums[lower + SIDE], TILE);
+    if (has_square) {
+        coopStoreT(total_a, &sums[upper], TILE);
+        coopStoreT(total_b, &sums[upper + SIDE], TILE);
+        coopStoreT(total_c, &sums[lower], TILE);
+        coopStoreT(total_d, &sums[lower + SIDE], TILE);
+    }
     workgroupBarrier();
     for (var i = lane; i < TILE * TILE; i += LANES) {
         let row = first_row + i / TILE;
