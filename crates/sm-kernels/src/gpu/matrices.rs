@@ -23,7 +23,7 @@ impl Matrices {
     pub(crate) const FEATURES: Features =
         Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(Features::SHADER_F16).union(Features::SUBGROUP);
 
-    /// Those of an adapter. Metal's cannot be added to each other, which the order of sums needs.
+    /// Those of an adapter. Not Metal's: its language names no sum of two matrices, which the order of sums needs.
     pub(crate) fn of(adapter: &wgpu::Adapter) -> Option<Self> {
         let (info, limits) = (adapter.get_info(), adapter.limits());
         let known = adapter.cooperative_matrix_properties();
