@@ -15,9 +15,9 @@
 //! What a row gets never depends on the other rows of a step. Sums over columns have one order, in the kernel for few rows and in
 //! that for many: segments of 32 columns are dealt to 8 strips, a strip adds its columns in order, and the strips are added in
 //! order. The first kernel gives strips to lanes, the second walks through them. In int8 a segment's sum is exact, and its scales are
-//! multiplied by one function of both. Cooperative matrices have orders of their own, so that where products use them, all do: a strip
-//! is one chain of them. Attention partitions positions at fixed places
-//! and merges the partitions in order. Lanes exchange values through subgroups where the adapter has them, else through memory;
+//! multiplied by one function of both. Cooperative matrices have an order of their own, so that with these weights products of all
+//! numbers of rows use them: a strip is one chain of them. Attention partitions positions at fixed places and merges the partitions in
+//! order. Lanes exchange values through subgroups where the adapter has them, else through memory;
 //! products have the same bits either way, norms and attention may not. Between adapters and drivers bits may differ: those of a
 //! GPU's exponentials do.
 

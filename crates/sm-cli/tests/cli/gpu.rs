@@ -19,6 +19,11 @@ fn a_gpu_that_computes_right_passes_its_test() {
     let report = sm(&["doctor", "--gpu-test", "--json"]).json();
     let found = report["gpu_test"].as_array().unwrap();
     assert!(!found.is_empty());
+    let capabilities = report["gpu_capabilities"].as_array().unwrap();
+    assert_eq!(capabilities.len(), found.len());
+    for capabilities in capabilities {
+        assert!(capabilities.as_str().unwrap().contains("buffers of"), "{report}");
+    }
     for found in found {
         assert!(found.as_str().unwrap().ends_with("values of all kernels are right"), "{report}");
     }

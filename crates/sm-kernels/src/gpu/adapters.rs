@@ -56,6 +56,11 @@ impl Capabilities {
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         }
     }
+
+    /// Its cooperative matrices, if products can use them.
+    pub(crate) fn matrices(&self) -> Option<Matrices> {
+        Some(Matrices { side: self.matrix_side?, max_subgroup: self.subgroup_lanes?.1 })
+    }
 }
 
 impl fmt::Display for Capabilities {

@@ -125,7 +125,7 @@ impl Gpu {
         let (adapter, opened) = found.swap_remove(index);
         let features = wgpu::Features::IMMEDIATES;
         let available = opened.features() & restriction.features();
-        let matrices = Matrices::of(&opened).filter(|_| available.contains(Matrices::FEATURES));
+        let matrices = adapter.capabilities.matrices().filter(|_| available.contains(Matrices::FEATURES));
         // For profiles, for faster starts, and for sums of lanes.
         let optional =
             wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE | wgpu::Features::SUBGROUP;

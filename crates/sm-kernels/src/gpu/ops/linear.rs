@@ -216,8 +216,10 @@ impl Phase for LinearPhase {
 impl Variant {
     fn dispatch(&self, recorder: &mut Recorder<'_>, mut params: Params, n_rows: u32) {
         params[0] = n_rows;
+        // As epilogue.wgsl has them.
+        let n_outputs = params[2];
         let [outputs, rows] = self.group;
-        let grid = [params[2].div_ceil(outputs), n_rows.div_ceil(rows), 1];
+        let grid = [n_outputs.div_ceil(outputs), n_rows.div_ceil(rows), 1];
         recorder.dispatch(&self.kernel, &self.buffers, &params, grid);
     }
 }
